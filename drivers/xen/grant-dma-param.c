@@ -50,7 +50,7 @@ static const struct kernel_param_ops source_ops = {
 
 module_param_cb(source, &source_ops, NULL, 0644);
 MODULE_PARM_DESC(source,
-	"Where new buffers are taken from: auto, ram or unpopulated");
+		 "Where new buffers are taken from: auto, ram or unpopulated");
 
 atomic64_t xen_grant_dma_stats[XEN_GRANT_DMA_NR_STATS];
 
@@ -67,19 +67,19 @@ static const struct kernel_param_ops stat_ops = {
 module_param_cb(fallback_unsupported, &stat_ops,
 		&xen_grant_dma_stats[XEN_GRANT_DMA_FALLBACK_UNSUPPORTED], 0444);
 MODULE_PARM_DESC(fallback_unsupported,
-	"Buffers taken from RAM as there is no pool to take them from");
+		 "Buffers taken from RAM as there is no pool to take them from");
 
 module_param_cb(fallback_no_space, &stat_ops,
 		&xen_grant_dma_stats[XEN_GRANT_DMA_FALLBACK_NO_SPACE], 0444);
 MODULE_PARM_DESC(fallback_no_space,
-	"Buffers taken from RAM as the pool had no space for them");
+		 "Buffers taken from RAM as the pool had no space for them");
 
 module_param_cb(fallback_asked, &stat_ops,
 		&xen_grant_dma_stats[XEN_GRANT_DMA_FALLBACK_ASKED], 0444);
 MODULE_PARM_DESC(fallback_asked,
-	"Buffers taken from RAM as the parameter source says");
+		 "Buffers taken from RAM as the parameter source says");
 
 module_param_cb(leaked, &stat_ops,
 		&xen_grant_dma_stats[XEN_GRANT_DMA_LEAKED], 0444);
 MODULE_PARM_DESC(leaked,
-	"Pages lost as Xen did not give back the memory behind them");
+		 "Pages lost as Xen did not give back the memory behind them");

@@ -364,7 +364,18 @@ impl<T> Mapping<T> {
 /// assert!(unsafe { OWNER.find(raw) }.is_none());
 /// assert!(map.index_of(raw).is_none());
 ///
-/// // Nobody holds a reference, so the address space can be had back.
+/// // The mapping stays where somebody holds a reference to a page.
+/// //
+/// // SAFETY: The page exists, and nobody else knows it.
+/// unsafe { (*page.as_ptr())._refcount.counter += 1 };
+/// assert!(!map.all_idle());
+/// let map = map.try_unmap().err().ok_or(EINVAL)?;
+/// assert_eq!(map.index_of(page), Some(last));
+///
+/// // And the address space can be had back where nobody does.
+/// //
+/// // SAFETY: As above.
+/// unsafe { (*page.as_ptr())._refcount.counter -= 1 };
 /// assert!(map.all_idle());
 /// let space = map.try_unmap().map_err(|_| EBUSY)?;
 /// assert_eq!(space.start(), start);
