@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The front door. Everything is done by tools/testing/xen; nothing but make
+# and python3 (3.11 or newer) has to be there.
+
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+export KSRC XEN JOBS IMPL CACHE
+
+workbench := @PYTHONPATH=tools/testing/xen $(PYTHON) -B -m workbench
+
+help: ## this list
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1	/p' $(firstword $(MAKEFILE_LIST)) | \
+		expand -t 16
+	@echo "Choices (on the command line, as in: make run IMPL=rust):"
+	@echo "  IMPL=c|rust   build and run that kernel alone"
+	@echo "  KSRC=DIR      a kernel tree of your own instead of the package"
+	@echo "  XEN=FILE      a hypervisor image of your own (arm64)"
+	@echo "  JOBS=N        parallel jobs (default: all CPUs)"
+	@echo "  CACHE=DIR     where the toolchain, sources and objects live"
+
+run: ## build the C and the Rust kernel, boot both under Xen, compare them
+	$(workbench) run
+
+test: ## all tests: style, KUnit, kselftests, memory layouts, checkers
+	$(workbench) test
+
+shell: ## boot the same system to a shell (IMPL=c for the C kernel)
+	$(workbench) shell
+
+menuconfig: ## choose what is in Rust, the checkers and the machine
+	$(workbench) menuconfig
+
+clean: ## remove out/, the results of the last run
+	$(workbench) clean
+
+clean-cache: ## remove the cache as well: toolchain, sources, objects
+	$(workbench) clean-cache
+
+.PHONY: help run test shell menuconfig clean clean-cache
+.NOTPARALLEL:

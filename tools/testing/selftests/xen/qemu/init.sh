@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# /init of the test guest. What it does is said on the kernel command line:
+#   xentest.run=selftests   run the installed kselftests (the default)
+#   xentest.run=measure     run only the measuring program
+#   xentest.run=shell       an interactive shell
+#   xentest.run=none        nothing: boot and power off
+#   xentest.test=NAME       with selftests: that one test alone
+# Whatever is run, the guest says "xentest: done" last and powers off; a guest
+# that ends without that line has crashed.
+
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+export HOME=/root TERM=linux
+
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /usr/bin /usr/sbin /sbin
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+exec </dev/console >/dev/console 2>&1
+/bin/busybox --install -s
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /tmp
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts 2>/dev/null
+mount -t tmpfs tmpfs /dev/shm
+[ -d /proc/xen ] && mount -t xenfs xenfs /proc/xen 2>/dev/null
+hostname xentest
+
+run=selftests
+only=
+for word in $(cat /proc/cmdline); do
+	case $word in
+	xentest.run=*) run=${word#*=} ;;
+	xentest.test=*) only=${word#*=} ;;
+	esac
+done
+
+tests=/kselftest
+case $run in
+selftests)
+	if [ ! -x $tests/run_kselftest.sh ]; then
+		echo "xentest: no selftests in this image"
+	elif [ -n "$only" ]; then
+		(cd $tests && ./run_kselftest.sh -t "xen:$only")
+	else
+		(cd $tests && ./run_kselftest.sh -c xen)
+	fi
+	;;
+measure)
+	if [ -x $tests/xen/measure ]; then
+		(cd $tests/xen && ./measure)
+	else
+		echo "xentest: no measuring program in this image"
+	fi
+	;;
+shell)
+	echo
+	echo "A shell in the guest; the tests are in $tests."
+	echo "Power off with: poweroff -f   (or leave with Ctrl-A X)"
+	setsid cttyhack sh -l
+	;;
+none)
+	;;
+*)
+	echo "xentest: unknown xentest.run=$run"
+	;;
+esac
+
+sync
+echo "xentest: done"
+poweroff -f

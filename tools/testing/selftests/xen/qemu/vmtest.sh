@@ -1,0 +1,185 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boot an arm64 kernel as dom0 under Xen in QEMU (or without Xen), with a
+# memory layout of layouts.sh and a time limit. The console goes to standard
+# output. Exit status: 0 the guest ended as it should, 1 it did not, 2 wrong
+# use, 3 it did not end in time. Whether its tests passed is for the reader of
+# the console: they are KTAP.
+#
+# Needs qemu-system-aarch64, dtc for layouts with holes, and nothing else.
+
+here=$(cd "$(dirname "$0")" && pwd -P)
+# shellcheck source=/dev/null
+. "$here/layouts.sh"
+
+usage()
+{
+	cat >&2 <<-EOF
+	usage: $0 -k IMAGE [options]
+	  -k IMAGE    kernel image
+	  -i INITRD   initramfs (see mkinitramfs.sh)
+	  -x XEN      hypervisor image; without it the kernel boots on the machine
+	  -l LAYOUT   one of: $LAYOUTS
+	  -a ARGS     more kernel arguments
+	  -X ARGS     more Xen arguments
+	  -p NUMBER   CPUs (default 2)
+	  -d NUMBER   CPUs of dom0 (default: all)
+	  -m MODEL    CPU model (default cortex-a57)
+	  -c          count instructions: one CPU, time follows instructions
+	  -t SECONDS  time limit (default 120)
+	  -I          interactive: the console is this terminal
+	EOF
+	exit 2
+}
+
+kernel= initrd= hypervisor= name=default kargs= xargs=
+cpus=2 dom0_cpus= model=cortex-a57 count= limit=120 interactive=
+while getopts k:i:x:l:a:X:p:d:m:ct:I opt; do
+	case $opt in
+	k) kernel=$OPTARG ;;
+	i) initrd=$OPTARG ;;
+	x) hypervisor=$OPTARG ;;
+	l) name=$OPTARG ;;
+	a) kargs=$OPTARG ;;
+	X) xargs=$OPTARG ;;
+	p) cpus=$OPTARG ;;
+	d) dom0_cpus=$OPTARG ;;
+	m) model=$OPTARG ;;
+	c) count=1 ;;
+	t) limit=$OPTARG ;;
+	I) interactive=1 ;;
+	*) usage ;;
+	esac
+done
+[ -n "$kernel" ] || usage
+if ! layout "$name"; then
+	echo "$0: no such layout: $name (there are: $LAYOUTS)" >&2
+	exit 2
+fi
+for file in "$kernel" $initrd $hypervisor; do
+	if [ ! -r "$file" ]; then
+		echo "$0: cannot read $file" >&2
+		exit 2
+	fi
+done
+
+work=$(mktemp -d)
+qemu=
+cleanup()
+{
+	[ -n "$qemu" ] && kill "$qemu" 2>/dev/null
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM HUP
+
+if [ -n "$count" ]; then
+	cpus=1 dom0_cpus=1 model=max
+fi
+machine=virt,gic-version=3
+[ -n "$hypervisor" ] && machine=$machine,virtualization=on
+kargs="panic=-1 xentest.layout=$name $kargs"
+xargs="console=dtuart dtuart=serial0 dom0_mem=${dom0}M
+       serial_tx_buffer=1M bootscrub=0
+       ${dom0_cpus:+dom0_max_vcpus=$dom0_cpus} $xen $xargs"
+# shellcheck disable=SC2086
+xargs=$(echo $xargs)
+
+set -- -machine "$machine" -cpu "$model" -smp "$cpus" -m "$memory" \
+	-display none -no-reboot -nodefaults
+if [ -n "$interactive" ]; then
+	set -- "$@" -serial mon:stdio
+else
+	set -- "$@" -serial stdio -monitor none
+fi
+[ -n "$count" ] && set -- "$@" -icount shift=0,sleep=off
+
+kernel_at=0x46000000
+initrd_at=0x4a000000
+
+# A device tree of our own: reserved memory cuts the regions to pieces. QEMU
+# adds no module nodes to a tree that it is given, so they are written here.
+with_holes()
+{
+	kernel_at=0x60000000
+	initrd_at=0x64000000
+	qemu-system-aarch64 "$@" -machine dumpdtb="$work/machine.dtb" \
+		>/dev/null 2>&1 </dev/null
+	dtc -q -I dtb -O dts "$work/machine.dtb" >"$work/machine.dts" ||
+		return 1
+	{
+		# A label to hang what follows on: /chosen is there already.
+		sed 's/^\tchosen {/\tchosen: chosen {/' "$work/machine.dts"
+		echo "&chosen {"
+		echo "#address-cells = <2>; #size-cells = <2>;"
+		echo "xen,xen-bootargs = \"$xargs\";"
+		echo "xen,dom0-bootargs = \"console=hvc0 quiet $kargs\";"
+		module kernel "$kernel_at" "$kernel"
+		module ramdisk "$initrd_at" "$initrd"
+		echo "};"
+		echo "/ { reserved-memory {"
+		echo "#address-cells = <2>; #size-cells = <2>; ranges;"
+		for hole in $holes; do
+			echo "hole@${hole#0x} { no-map;"
+			echo "reg = <0 $hole 0 0x100000>; };"
+		done
+		echo "}; };"
+	} >"$work/holes.dts"
+	# dom0 gets a tree in a buffer of the size of this one plus little.
+	dtc -q -p 4096 -I dts -O dtb -o "$work/holes.dtb" "$work/holes.dts"
+}
+
+module()
+{
+	[ -n "$3" ] || return 0
+	size=$(wc -c <"$3")
+	echo "module@${2#0x} { compatible = \"multiboot,$1\","
+	echo "\"multiboot,module\"; reg = <0 $2 0 $size>; };"
+}
+
+if [ -z "$hypervisor" ]; then
+	set -- "$@" -kernel "$kernel" -append "console=ttyAMA0 quiet $kargs"
+	[ -n "$initrd" ] && set -- "$@" -initrd "$initrd"
+elif [ -n "$holes" ]; then
+	if ! with_holes "$@"; then
+		echo "$0: cannot make the device tree of layout $name" >&2
+		exit 2
+	fi
+	set -- "$@" -kernel "$hypervisor" -dtb "$work/holes.dtb" \
+		-device "loader,file=$kernel,addr=$kernel_at,force-raw=on"
+	[ -n "$initrd" ] && set -- "$@" \
+		-device "loader,file=$initrd,addr=$initrd_at,force-raw=on"
+else
+	# A comma ends an option of -device, two are one.
+	bootargs=$(echo "console=hvc0 quiet $kargs" | sed 's/,/,,/g')
+	set -- "$@" -kernel "$hypervisor" -append "$xargs" -device \
+		"guest-loader,addr=$kernel_at,kernel=$kernel,bootargs=$bootargs"
+	[ -n "$initrd" ] && set -- "$@" \
+		-device "guest-loader,addr=$initrd_at,initrd=$initrd"
+fi
+
+if [ -n "$interactive" ]; then
+	qemu-system-aarch64 "$@"
+	exit
+fi
+
+console=$work/console
+mkfifo "$console"
+timeout -k 5 "$limit" qemu-system-aarch64 "$@" </dev/null >"$console" 2>&1 &
+qemu=$!
+done=1
+while IFS= read -r text; do
+	printf '%s\n' "$text"
+	case $text in
+	*"xentest: done"*) done=0 ;;
+	esac
+done <"$console"
+wait "$qemu"
+status=$?
+qemu=
+if [ "$status" = 124 ] || [ "$status" = 137 ]; then
+	echo "vmtest: the guest did not end within $limit seconds"
+	exit 3
+fi
+exit "$done"

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Everything that a command works with, in the order in which it is made."""
+
+import concurrent.futures
+import hashlib
+import json
+
+from . import proc, series
+from .errors import Failure
+from .guest import Boot
+from .hypervisor import Hypervisor
+from .kernel import SWITCHES, Kernel
+from .menu import CONFIGS, Menu
+from .settings import REPO
+from .source import Source
+from .toolchain import Toolchain
+from .tree import Tree
+
+RUN_LIMIT_ICOUNT = 240
+
+
+class Bench:
+    """The workbench of one run."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.toolchain = Toolchain(settings)
+        self.source = Source(settings, self.toolchain)
+        self.hypervisor = Hypervisor(settings, self.toolchain)
+        self.tree = Tree(settings, self.toolchain, self.source, REPO)
+        self.menu = Menu(self)
+        self.harness = (self.tree.path
+                        / "tools/testing/selftests/xen/qemu")
+        self._state = None
+
+    def prepare(self):
+        """All that comes before the first kernel."""
+        try:
+            self.settings.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"cannot write to {self.settings.out}: "
+                          f"{error.strerror}") from error
+        self.settings.cache.open()
+        self.settings.cache.lock()
+        self.toolchain.ensure()
+        self.source.ensure()
+        self.hypervisor.ensure()
+        self.tree.assemble()
+        self.menu.load()
+
+    # What kernels are made from ---------------------------------------
+
+    def overlay(self):
+        """Names of the files that are ours in the tree."""
+        return json.loads(self.tree.manifest.read_text())
+
+    def state(self):
+        """A digest of everything that the kernels are made from, or None
+        where that cannot be told (a tree of the user's)."""
+        if self.source.own:
+            return None
+        if self._state is None:
+            digest = hashlib.sha256(
+                f"{self.source.key} {self.source.version()} "
+                f"{self.toolchain.key}".encode())
+            for name in self.overlay():
+                path = self.tree.path / name
+                digest.update(f"\0{name}\0".encode())
+                if path.exists():
+                    digest.update(path.read_bytes())
+            self._state = digest.hexdigest()
+        return self._state
+
+    def kconfig_state(self):
+        """A digest of the Kconfig files that are ours."""
+        digest = hashlib.sha256()
+        for name in self.overlay():
+            path = self.tree.path / name
+            if "Kconfig" in path.name and path.exists():
+                digest.update(path.read_bytes())
+        return f"# Kconfig files: {digest.hexdigest()}\n"
+
+    # Kernels ----------------------------------------------------------
+
+    def _fragments(self):
+        fragments = [CONFIGS / "base.config"]
+        extra = CONFIGS / "rust.config"
+        return fragments + ([extra] if extra.exists() else [])
+
+    def kernel_c(self):
+        """Today's kernel."""
+        options = dict(self.menu.machine())
+        options.update({name: "n" for name in SWITCHES})
+        return Kernel(self, "c", self._fragments(), options)
+
+    def kernel_rust(self, seed=None):
+        """The same with the switches on."""
+        options = dict(self.menu.machine())
+        options.update(self.menu.switches())
+        return Kernel(self, "rust", self._fragments(), options, seed)
+
+    def kernel_checked(self):
+        """The Rust kernel with the checkers, compiled by clippy."""
+        options = dict(self.menu.machine())
+        options.update(self.menu.switches())
+        return Kernel(self, "checked",
+                      self._fragments() + self.menu.checkers(), options,
+                      make=("CLIPPY=1",))
+
+    def kernels(self):
+        """The kernels that were asked for, built."""
+        c_kernel = self.kernel_c()
+        built = {}
+        if "c" in self.settings.impls:
+            c_kernel.build()
+            built["c"] = c_kernel
+        if "rust" in self.settings.impls:
+            rust = self.kernel_rust(seed=c_kernel)
+            rust.build()
+            built["rust"] = rust
+        return built
+
+    # Guests -----------------------------------------------------------
+
+    def boots_of(self, impl, kernel):
+        """The boots of make run: two that measure, one that tests."""
+        layout = self.menu.layout()
+        boots = [self.measuring(impl, kernel, self.hypervisor.stock, "")]
+        if self.hypervisor.debug:
+            boots.append(self.measuring(impl, kernel, self.hypervisor.debug,
+                                        "-counters"))
+        boots += self.testing(impl, kernel, layout)
+        return boots
+
+    def measuring(self, impl, kernel, xen, suffix):
+        """A boot that counts instructions."""
+        return Boot(self, kernel, f"{impl}-measure{suffix}", xen=xen,
+                    mode="measure", count=True, limit=RUN_LIMIT_ICOUNT)
+
+    def testing(self, impl, kernel, layout, **kwargs):
+        """A boot that runs the kselftests in a layout."""
+        limit = kwargs.pop("limit", self.menu.number("TIME_LIMIT"))
+        extra = ["-p", self.menu.number("GUEST_CPUS")]
+        if self.menu.on("PAGE_16K"):
+            extra += ["-m", "max", "-d", "1"]
+        return [Boot(self, kernel, f"{impl}-{layout}", layout=layout,
+                     xen=self.hypervisor.stock, limit=limit, extra=extra,
+                     **kwargs)]
+
+    def boot_all(self, boots):
+        """Run boots, as many at once as there are jobs (two at most)."""
+        workers = max(1, min(2, self.settings.jobs))
+        pool = concurrent.futures.ThreadPoolExecutor(workers)
+        futures = [pool.submit(boot.run) for boot in boots]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            proc.end_all()
+            raise
+        pool.shutdown()
+        return boots
+
+    def patches(self):
+        """The series."""
+        return series.read_series(REPO)

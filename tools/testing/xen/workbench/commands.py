@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The commands: what make run, make test and the others do."""
+
+import shutil
+import subprocess
+import time
+import unittest
+
+from . import cache, report, say
+from .bench import Bench
+from .checks import Checks
+from .errors import Failure
+from .guest import Boot
+from .ktap import Result
+from .settings import HERE, REPO
+from .splat import find_splats  # noqa: F401  (part of the interface)
+
+NAMES = {"c": "C", "rust": "Rust"}
+
+
+def run(settings):
+    """make run: build both, boot both, compare."""
+    start = time.monotonic()
+    (settings.out / "run.json").unlink(missing_ok=True)
+    bench = Bench(settings)
+    bench.prepare()
+    kernels = bench.kernels()
+    boots = {impl: bench.boots_of(impl, kernel)
+             for impl, kernel in kernels.items()}
+    bench.boot_all([boot for group in boots.values() for boot in group])
+    results, figures, problems = {}, {}, []
+    for impl, group in boots.items():
+        results[impl] = Result()
+        for boot in group:
+            results[impl].add(boot.result)
+            problems += [f"guest {boot.name}: {text} (log: {boot.log})"
+                         for text in boot.problems]
+        figures[impl] = _figures(bench, group)
+    _show_run(bench, kernels, figures, results)
+    missing = report.missing(figures)
+    for name, reason in missing.items():
+        say.line(f"not measured: {name}: {reason}")
+        if bench.hypervisor.debug or not name.endswith(".hypercalls"):
+            problems.append(f"{name} was not measured")
+    failed = _show_failures(results, problems)
+    spent = say.duration(time.monotonic() - start)
+    if len(kernels) == 2 and not failed:
+        _write(bench, kernels, figures, results, missing)
+        say.line(f"result: {settings.out / 'run.json'}")
+    say.line(f"make run: {'failed' if failed else 'all is well'} ({spent})")
+    return 1 if failed else 0
+
+
+def _figures(bench, group):
+    """Put a kernel's figures together.
+
+    Instructions are counted under the hypervisor that people run, since its
+    own are counted too; hypercalls under the one with counters in it.
+    """
+    figures = {}
+    for boot in group:
+        if boot.mode != "measure":
+            continue
+        measured = boot.measured()
+        if boot.xen == bench.hypervisor.stock:
+            kept = figures.get("dma_buffer.hypercalls")
+            figures.update(measured)
+            if isinstance(kept, int):
+                figures["dma_buffer.hypercalls"] = kept
+        elif "dma_buffer.hypercalls" in measured:
+            figures["dma_buffer.hypercalls"] = \
+                measured["dma_buffer.hypercalls"]
+    if not bench.hypervisor.debug and not isinstance(
+            figures.get("dma_buffer.hypercalls"), int):
+        figures["dma_buffer.hypercalls"] = (
+            "no debug build of Xen: " + bench.hypervisor.debug_missing)
+    return figures
+
+
+def _show_run(bench, kernels, figures, results):
+    say.line()
+    say.line(f"Linux {bench.source.version()} as dom0 of Xen "
+             f"{bench.hypervisor.version}, layout {bench.menu.layout()}")
+    report.show(report.table(figures))
+    say.line()
+    for impl in kernels:
+        say.line(f"kselftests, {NAMES[impl]} kernel: " + _counts(
+            results[impl]))
+
+
+def _counts(result):
+    return (f"{result.passed} passed, {result.failed} failed, "
+            f"{result.skipped} skipped, {result.xfail} failed as expected")
+
+
+def _show_failures(results, problems):
+    failed = bool(problems)
+    for impl, result in results.items():
+        for name in result.failures:
+            failed = True
+            say.line(f"FAILED ({NAMES[impl]} kernel): {name}")
+    for text in problems:
+        say.line(f"FAILED: {text}")
+    return failed
+
+
+def _write(bench, kernels, figures, results, missing):
+    content = {
+        "schema": report.SCHEMA,
+        "kernel": bench.source.version(),
+        "release": {impl: kernel.release()
+                    for impl, kernel in kernels.items()},
+        "xen": bench.hypervisor.version,
+        "xen_counters": bench.hypervisor.debug is not None,
+        "layout": bench.menu.layout(),
+        "rust_options": sorted(name for name, value
+                               in bench.menu.switches().items()
+                               if value == "y"),
+        "ktap": results["rust"].counts(),
+        "ktap_c": results["c"].counts(),
+    }
+    for group in report.GROUPS:
+        content[group] = {impl: report.grouped(figures[impl], group)
+                          for impl in ("c", "rust")}
+    content["not_measured"] = missing
+    report.write_json(bench.settings.out / "run.json", content)
+
+
+# make test ------------------------------------------------------------
+
+
+class Tally:
+    """The numbers of make test."""
+
+    def __init__(self):
+        self.all = Result()
+
+    def add(self, title, result):
+        """Count a part, and say at once what failed in it."""
+        self.all.add(result)
+        say.line(f"{title}: {_counts(result)}")
+        for name in result.failures:
+            say.line(f"  FAILED: {name}")
+        for name in result.skips:
+            say.line(f"  skipped: {name}")
+
+    def add_boot(self, title, boot):
+        """Count a guest; what was wrong with the guest itself is one more
+        failed test."""
+        result = boot.result
+        for text in boot.problems:
+            result.failed += 1
+            result.failures.append(f"{text} (log: {boot.log})")
+        self.add(title, result)
+
+
+def own_tests():
+    """The unit tests of the workbench itself."""
+    suite = unittest.defaultTestLoader.discover(str(HERE / "tests"),
+                                                top_level_dir=str(HERE))
+    outcome = unittest.TestResult()
+    suite.run(outcome)
+    bad = outcome.failures + outcome.errors
+    result = Result(failed=len(bad), skipped=len(outcome.skipped),
+                    passed=outcome.testsRun - len(bad)
+                    - len(outcome.skipped))
+    for test, text in bad:
+        result.failures.append(
+            f"{test.id()}: {text.strip().splitlines()[-1]}")
+    return result
+
+
+def test(settings):
+    """make test: all of it; ends with `N passed, N failed`."""
+    start = time.monotonic()
+    tally = Tally()
+    tally.add("workbench", own_tests())
+    bench = Bench(settings)
+    bench.prepare()
+    checks = Checks(bench)
+    tally.add("rustfmt", checks.rustfmt())
+    tally.add("checkpatch", checks.checkpatch())
+    kernels = bench.kernels()
+    for title, boot in _test_boots(bench, kernels):
+        tally.add_boot(title, boot)
+    if "rust" in kernels:
+        checked = bench.kernel_checked()
+        checked.build()
+        tally.add("clippy", checks.clippy(checked.log))
+        boots = _checked_boots(bench, checked)
+        bench.boot_all([boot for _, boot in boots])
+        for title, boot in boots:
+            tally.add_boot(title, boot)
+    if not bench.hypervisor.debug:
+        tally.add("debug build of Xen", Result(
+            skipped=1, skips=[f"guests under the debug build "
+                              f"({bench.hypervisor.debug_missing})"]))
+    total = tally.all
+    say.line(f"make test took {say.duration(time.monotonic() - start)}; "
+             f"{total.xfail} tests failed as expected")
+    last = f"{total.passed} passed, {total.failed} failed"
+    say.line(last + (f", {total.skipped} skipped" if total.skipped else ""))
+    return 1 if total.failed else 0
+
+
+def _layouts(bench):
+    """The harness's own list of layouts."""
+    text = (bench.harness / "layouts.sh").read_text()
+    return text.partition('LAYOUTS="')[2].partition('"')[0].split()
+
+
+def _test_boots(bench, kernels):
+    """All guests of the plain kernels."""
+    boots = []
+    for impl, kernel in kernels.items():
+        name = NAMES[impl]
+        if impl == "rust":
+            boots.append(("KUnit, Rust kernel without Xen",
+                          Boot(bench, kernel, "rust-kunit", mode="kunit")))
+        for layout in _layouts(bench):
+            for boot in bench.testing(impl, kernel, layout):
+                boots.append((f"kselftests, {name} kernel, layout {layout}",
+                              boot))
+        if bench.hypervisor.debug:
+            boots.append((f"kselftests, {name} kernel, debug build of Xen",
+                          Boot(bench, kernel, f"{impl}-debug-xen",
+                               xen=bench.hypervisor.debug,
+                               limit=bench.menu.number("TIME_LIMIT"))))
+    bench.boot_all([boot for _, boot in boots])
+    return boots
+
+
+def _checked_boots(bench, kernel):
+    """The guests of the checked kernel; they are slow."""
+    limit = 4 * bench.menu.number("TIME_LIMIT")
+    return [
+        ("KUnit, checked kernel without Xen",
+         Boot(bench, kernel, "checked-kunit", mode="kunit", limit=limit)),
+        ("kselftests, checked kernel",
+         *bench.testing("checked", kernel, "default", limit=limit)),
+    ]
+
+
+# The small ones -------------------------------------------------------
+
+
+def shell(settings):
+    """make shell: the same system with a person at the console."""
+    if len(settings.impls) == 2:
+        settings.impls = ("rust",)
+    bench = Bench(settings)
+    bench.prepare()
+    (kernel,) = bench.kernels().values()
+    say.line("Booting. Leave with `poweroff -f`, or with Ctrl-A X.")
+    boot = Boot(bench, kernel, "shell", xen=bench.hypervisor.stock,
+                layout=bench.menu.layout(), mode="shell", extra=["-I"])
+    read = [settings.xen] if settings.xen else []
+    return subprocess.run(bench.toolchain.command(boot.argv(), read=read),
+                          check=False).returncode
+
+
+def menuconfig(settings):
+    """make menuconfig: choose."""
+    bench = Bench(settings)
+    settings.cache.open()
+    settings.cache.lock()
+    bench.toolchain.ensure()
+    bench.source.ensure()
+    bench.tree.assemble()
+    bench.menu.edit()
+    return 0
+
+
+def clean(settings):
+    """make clean: the results."""
+    shutil.rmtree(settings.out, ignore_errors=True)
+    if settings.out.exists():
+        raise Failure(f"cannot remove {settings.out}", "remove it by hand")
+    return 0
+
+
+def clean_cache(settings):
+    """make clean-cache: everything that was made outside the clone."""
+    clean(settings)
+    if settings.cache.clean():
+        say.line(f"removed {settings.cache.path}")
+    return 0
+
+
+COMMANDS = {"run": run, "test": test, "shell": shell,
+            "menuconfig": menuconfig, "clean": clean,
+            "clean-cache": clean_cache}
+__all__ = ["COMMANDS", "REPO", "cache"]

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Booting guests with the harness of the selftests, and judging them."""
+
+import re
+
+from . import ktap, proc, say, splat
+from .errors import Failure
+
+MEASURE = re.compile(r"^MEASURE ([\w.]+) (?:(-?\d+)|skip ?(.*))\s*$")
+
+
+class Boot:
+    """One boot: how it is done, and what its console said."""
+
+    def __init__(self, bench, kernel, name, *, layout="default", xen=None,
+                 mode="selftests", limit=300, count=False, extra=(),
+                 kargs=""):
+        self.bench = bench
+        self.kernel = kernel
+        self.name = name
+        self.layout = layout
+        self.xen = xen
+        self.mode = mode
+        self.limit = limit
+        self.count = count
+        self.extra = list(extra)
+        self.kargs = kargs
+        self.log = bench.settings.logs / f"boot-{name}.log"
+        self.lines = []
+        self.problems = []
+        self.result = ktap.Result()
+
+    def argv(self):
+        """The harness's command line."""
+        argv = [self.bench.harness / "vmtest.sh", "-k", self.kernel.image,
+                "-l", self.layout, "-t", self.limit]
+        if self.mode != "kunit":
+            argv += ["-i", self.kernel.initrd]
+        if self.xen:
+            argv += ["-x", self.xen]
+        if self.count:
+            argv.append("-c")
+        kargs = (f"kunit.enable=1 kunit_shutdown=poweroff {self.kargs}"
+                 if self.mode == "kunit"
+                 else f"xentest.run={self.mode} {self.kargs}")
+        return argv + self.extra + ["-a", kargs.strip()]
+
+    def run(self):
+        """Boot, again once if the hypervisor hung by its known fault."""
+        with say.step(f"guest {self.name}"):
+            for _ in range(2):
+                status = self._once()
+                if not splat.livelocked(self.lines):
+                    break
+                say.line(f"    guest {self.name}: Xen hung in its debug key "
+                         "q (known, see README); once more")
+            self._judge(status)
+        return self
+
+    def _once(self):
+        toolchain = self.bench.toolchain
+        read = [self.xen] if self.xen and self.xen == \
+            self.bench.settings.xen else []
+        status = toolchain.run(
+            self.argv(), self.log, "", check=False, read=read,
+            timeout=self.limit + 60)
+        text = self.log.read_text(errors="replace")
+        self.lines = ktap.console_lines(text)
+        return status
+
+    def _judge(self, status):
+        text = "\n".join(self.lines)
+        if status == 2:
+            raise Failure("the boot harness refused its arguments",
+                          "this is a defect of the workbench", self.log,
+                          proc.tail_of(self.log))
+        for found in splat.find_splats(self.lines)[:5]:
+            self.problems.append(f"on the console: {found}")
+        if status == 3 or status is None:
+            self.problems.append(
+                f"the guest did not end within {self.limit} s")
+        elif "xentest: done" not in text and self.mode != "kunit":
+            self.problems.append("the guest ended before it was done")
+        if self.mode in ("selftests", "kunit"):
+            self._count()
+
+    def _count(self):
+        if any(re.search(r"K?TAP version", text) for text in self.lines):
+            self.result = ktap.parse(
+                self.lines, self.bench.tree.path / "tools/testing/kunit")
+            if self.result.total() == 0:
+                self.problems.append("no test was run")
+        else:
+            self.problems.append("no test was run")
+
+    def measured(self):
+        """The figures of a measuring boot: key -> number or reason."""
+        figures = {}
+        for text in self.lines:
+            match = MEASURE.match(text)
+            if match:
+                figures[match[1]] = (int(match[2]) if match[2] is not None
+                                     else match[3] or "not available")
+        return figures

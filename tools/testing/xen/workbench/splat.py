@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Watching a console for what must not be on it.
+
+A test that provokes a warning on purpose says so, anywhere on the console:
+`expect-splat: TEXT`. A splat with TEXT in it is then no failure, for that
+boot; and one that was announced and never came is not looked for here (the
+test itself knows whether it came).
+"""
+
+import re
+
+TIMESTAMP = r"^(?:\(XEN\) )?(?:DOM\d+: )?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?"
+SPLAT = re.compile(TIMESTAMP + r"""(?:
+    BUG:\s | BUG\s\w | WARNING:\s\S+:\d+ | WARNING:\s(?!CONSOLE|SILO)
+    | WARNING:\sCPU | Oops | Kernel\spanic | Internal\serror:
+    | Unable\sto\shandle\skernel | kernel\sBUG\sat
+    | KASAN: | UBSAN: | KFENCE: | kmemleak:\s\d+\snew
+    | ODEBUG: | DMA-API:\s.*(?:error|leak|warning|not|differ|overlap)
+    | rcu:\sINFO: | INFO:\srcu | INFO:\stask\s | INFO:\stryin
+    | watchdog:\sBUG | softlockup
+    | refcount_t: | list_(?:add|del)\scorruption
+    | rust_kernel:\spanicked | panicked\sat
+    | =+\[\scut | page\sdumped\sbecause | Bad\spage\s
+    | Badness | scheduling\swhile\satomic
+    | Assertion\s'.*'\sfailed | Xen\sBUG\sat | Panic\son\sCPU
+    | Hypervisor\sTrap | Data\sAbort\sTrap
+    | Hardware\sDom0\scrashed | Domain\s\d+\scrashed
+    | d\d+v\d+:\scrashed
+    )""", re.VERBOSE)
+END = re.compile(r"---\[ end trace|={40,}|---\[ end Kernel panic")
+EXPECT = re.compile(r"expect-splat: *(.*\S)")
+BLOCK = 60
+LIVELOCK = "Pending irq="
+
+
+def livelocked(lines):
+    """Xen's debug key `q` can loop for ever over a list: not our failure."""
+    return sum(LIVELOCK in text for text in lines) > 50
+
+
+def find_splats(lines):
+    """The first lines of all splats that no test announced."""
+    expected = [match[1] for text in lines
+                if (match := EXPECT.search(text))]
+    splats = []
+    skip_until = -1
+    for number, text in enumerate(lines):
+        if number <= skip_until or not SPLAT.match(text):
+            continue
+        end = _end_of_block(lines, number)
+        block = "\n".join(lines[number:end + 1])
+        skip_until = end
+        if any(want in block for want in expected):
+            continue
+        splats.append(text.strip())
+    return splats
+
+
+def _end_of_block(lines, start):
+    """A splat goes on to its end mark; without one it is a single line."""
+    for number in range(start + 1, min(start + BLOCK, len(lines))):
+        if END.search(lines[number]):
+            return number
+    return start
