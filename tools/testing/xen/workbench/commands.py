@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The commands: what make run, make test and the others do."""
 
+import os
+import re
 import shutil
 import subprocess
+import sys
 import time
-import unittest
 
-from . import cache, report, say
+from . import proc, report, say
 from .bench import Bench
 from .checks import Checks
 from .errors import Failure
 from .guest import Boot
 from .ktap import Result
-from .settings import HERE, REPO
-from .splat import find_splats  # noqa: F401  (part of the interface)
+from .settings import HERE
 
 NAMES = {"c": "C", "rust": "Rust"}
 
@@ -154,19 +155,32 @@ class Tally:
         self.add(title, result)
 
 
-def own_tests():
-    """The unit tests of the workbench itself."""
-    suite = unittest.defaultTestLoader.discover(str(HERE / "tests"),
-                                                top_level_dir=str(HERE))
-    outcome = unittest.TestResult()
-    suite.run(outcome)
-    bad = outcome.failures + outcome.errors
-    result = Result(failed=len(bad), skipped=len(outcome.skipped),
-                    passed=outcome.testsRun - len(bad)
-                    - len(outcome.skipped))
-    for test, text in bad:
-        result.failures.append(
-            f"{test.id()}: {text.strip().splitlines()[-1]}")
+def own_tests(bench):
+    """The unit tests of the workbench itself, in a process of their own."""
+    log = bench.settings.logs / "workbench-tests.log"
+    env = dict(os.environ, PYTHONPATH=str(HERE),
+               WORKBENCH_KUNIT=str(bench.tree.path / "tools/testing/kunit"))
+    with say.step("unit tests of the workbench"):
+        proc.run([sys.executable, "-B", "-m", "unittest", "discover", "-v",
+                  "-s", HERE / "tests", "-t", HERE], log, "", env=env,
+                 check=False, timeout=300)
+    result = Result()
+    text = log.read_text(errors="replace")
+    for name, outcome in re.findall(
+            r"^(test\w+ \([\w.]+\))[^\n]*? \.\.\. (?:.*?)"
+            r"(ok|FAIL|ERROR|skipped [^\n]*)$", text, re.M | re.S):
+        if outcome == "ok":
+            result.passed += 1
+        elif outcome.startswith("skipped"):
+            result.skipped += 1
+            result.skips.append(f"{name}: {outcome}")
+        else:
+            result.failed += 1
+            result.failures.append(f"workbench: {name} (log: {log})")
+    ran = re.search(r"^Ran (\d+) tests?", text, re.M)
+    if not ran or int(ran[1]) != result.total() or not result.total():
+        result.failed += 1
+        result.failures.append(f"the unit tests did not run (log: {log})")
     return result
 
 
@@ -174,9 +188,9 @@ def test(settings):
     """make test: all of it; ends with `N passed, N failed`."""
     start = time.monotonic()
     tally = Tally()
-    tally.add("workbench", own_tests())
     bench = Bench(settings)
     bench.prepare()
+    tally.add("workbench", own_tests(bench))
     checks = Checks(bench)
     tally.add("rustfmt", checks.rustfmt())
     tally.add("checkpatch", checks.checkpatch())
@@ -290,4 +304,3 @@ def clean_cache(settings):
 COMMANDS = {"run": run, "test": test, "shell": shell,
             "menuconfig": menuconfig, "clean": clean,
             "clean-cache": clean_cache}
-__all__ = ["COMMANDS", "REPO", "cache"]

@@ -9,8 +9,10 @@ test itself knows whether it came).
 
 import re
 
-TIMESTAMP = r"^(?:\(XEN\) )?(?:DOM\d+: )?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?"
-SPLAT = re.compile(TIMESTAMP + r"""(?:
+# What stands before a message: the hypervisor, the domain, the time.
+PREFIX = (r"^(?:\(XEN\)\s)?(?:DOM\d+:\s)?"
+          r"(?:\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])?\s)?")
+SPLAT = re.compile(PREFIX + r"""(?:
     BUG:\s | BUG\s\w | WARNING:\s\S+:\d+ | WARNING:\s(?!CONSOLE|SILO)
     | WARNING:\sCPU | Oops | Kernel\spanic | Internal\serror:
     | Unable\sto\shandle\skernel | kernel\sBUG\sat

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A planted splat is seen; what only looks like one is not."""
+
+import unittest
+
+from workbench.splat import find_splats, livelocked
+
+WARN = """\
+[    2.100000] ------------[ cut here ]------------
+[    2.100001] WARNING: drivers/xen/grant-table.c:123 at gnttab_x+0x10/0x20, CPU#0: sh/77
+[    2.100002] Call trace:
+[    2.100003]  gnttab_x+0x10/0x20
+[    2.100004] ---[ end trace 0000000000000000 ]---
+[    2.200000] something else""".splitlines()
+
+SINGLE = [
+    "[    1.0] BUG: KASAN: slab-use-after-free in foo+0x1/0x2",
+    "[    1.000000] BUG: sleeping function called from invalid context at x",
+    "[    1.000000][   T12] BUG: unable to handle page fault",
+    "[    1.000000] Unable to handle kernel paging request at virtual",
+    "[    1.000000] Internal error: Oops: 0000000096000004 [#1]  SMP",
+    "[    1.000000] Kernel panic - not syncing: Fatal exception",
+    "[    1.000000] WARNING: possible circular locking dependency detected",
+    "[    1.000000] WARNING: suspicious RCU usage",
+    "[    1.000000] rcu: INFO: rcu_sched self-detected stall on CPU",
+    "[    1.000000] INFO: task sh:12 blocked for more than 120 seconds.",
+    "[    1.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 26s!",
+    "[    1.000000] refcount_t: underflow; use-after-free.",
+    "[    1.000000] list_add corruption. next->prev should be prev",
+    "[    1.000000] UBSAN: shift-out-of-bounds in x.c:1:2",
+    "[    1.000000] BUG: Bad page state in process sh  pfn:40400",
+    "[    1.000000] rust_kernel: panicked at drivers/xen/x.rs:1:2:",
+    "(XEN) Assertion 'page' failed at common/grant_table.c:1",
+    "(XEN) Panic on CPU 0:",
+    "(XEN) Xen BUG at common/page_alloc.c:1",
+    "(XEN) Hardware Dom0 crashed: rebooting machine in 5 seconds.",
+    "(XEN) DOM1: [    1.000000] BUG: KASAN: use-after-free in bar",
+]
+
+INNOCENT = [
+    "(XEN) WARNING: CONSOLE OUTPUT IS SYNCHRONOUS",
+    "(XEN) WARNING: SILO mode is not enabled.",
+    "# BUG: is what this test provokes",
+    "ok 3 WARNING: is only in the name of a test",
+    "[    1.000000] xen: a debugging message",
+    "    # double_free: a double free is refused",
+    "(XEN) **** Guests without CPU erratum workarounds can deadlock!",
+]
+
+
+class SplatTest(unittest.TestCase):
+    def test_block_is_one_splat(self):
+        self.assertEqual(len(find_splats(WARN)), 1)
+        self.assertEqual(len(find_splats(WARN + WARN)), 2)
+
+    def test_single_lines(self):
+        for text in SINGLE:
+            self.assertEqual(find_splats(["before", text, "after"]), [text])
+
+    def test_innocent(self):
+        self.assertEqual(find_splats(INNOCENT), [])
+
+    def test_announced(self):
+        said = ["# expect-splat: gnttab_x"]
+        self.assertEqual(find_splats(said + WARN), [])
+        self.assertEqual(find_splats(WARN + said), [])
+        other = ["[    3.000000] BUG: KASAN: use-after-free in other"]
+        self.assertEqual(find_splats(said + WARN + other), other)
+
+    def test_livelock(self):
+        self.assertTrue(livelocked(["(XEN)   Pending irq=1"] * 100))
+        self.assertFalse(livelocked(["(XEN)   Pending irq=1"] * 5))
