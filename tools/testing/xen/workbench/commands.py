@@ -45,7 +45,7 @@ def run(settings):
             problems.append(f"{name} was not measured")
     failed = _show_failures(results, problems)
     spent = say.duration(time.monotonic() - start)
-    if len(kernels) == 2 and not failed:
+    if len(kernels) == 2 and not problems:
         _write(bench, kernels, figures, results, missing)
         say.line(f"result: {settings.out / 'run.json'}")
     say.line(f"make run: {'failed' if failed else 'all is well'} ({spent})")
@@ -235,6 +235,13 @@ def _test_boots(bench, kernels):
             for boot in bench.testing(impl, kernel, layout):
                 boots.append((f"kselftests, {name} kernel, layout {layout}",
                               boot))
+        for test_name, reason in kernel.solo_tests():
+            boots.append((f"alone: {test_name}, {name} kernel",
+                          Boot(bench, kernel, f"{impl}-solo-{test_name}",
+                               xen=bench.hypervisor.stock, mode="solo",
+                               limit=bench.menu.number("TIME_LIMIT"),
+                               kargs=f"xentest.test={test_name}",
+                               may_crash=reason if impl == "c" else "")))
         if bench.hypervisor.debug:
             boots.append((f"kselftests, {name} kernel, debug build of Xen",
                           Boot(bench, kernel, f"{impl}-debug-xen",

@@ -31,6 +31,7 @@ SPLAT = re.compile(PREFIX + r"""(?:
     )""", re.VERBOSE)
 END = re.compile(r"---\[ end trace|={40,}|---\[ end Kernel panic")
 EXPECT = re.compile(r"expect-splat: *(.*\S)")
+CRASH = re.compile(r"Kernel panic|Internal error:|kernel BUG at")
 BLOCK = 60
 LIVELOCK = "Pending irq="
 

@@ -6,7 +6,8 @@
 #   xentest.run=measure     run only the measuring program
 #   xentest.run=shell       an interactive shell
 #   xentest.run=none        nothing: boot and power off
-#   xentest.test=NAME       with selftests: that one test alone
+#   xentest.run=solo        one test that may bring the kernel down
+#   xentest.test=NAME       with solo or selftests: which test
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
 # that ends without that line has crashed.
 
@@ -47,6 +48,9 @@ selftests)
 	else
 		(cd $tests && ./run_kselftest.sh -c xen)
 	fi
+	;;
+solo)
+	(cd $tests/xen && "./$only")
 	;;
 measure)
 	if [ -x $tests/xen/measure ]; then
