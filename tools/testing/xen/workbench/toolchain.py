@@ -40,7 +40,11 @@ while [ "$1" != -- ]; do
     if [ -d "$path" ]; then mkdir -p "$root$path"
     else mkdir -p "$root${path%/*}"; : >"$root$path"; fi
     mount --bind "$path" "$root$path"
-    case $1 in ro:*) mount -o remount,bind,ro "$root$path" ;; esac
+    # A user namespace may not change a mount that it did not make itself;
+    # nothing in here writes to such a folder anyway.
+    case $1 in
+    ro:*) mount -o remount,bind,ro "$root$path" 2>/dev/null || : ;;
+    esac
     shift
 done
 shift
@@ -139,7 +143,7 @@ class Toolchain:
         if (self.root / "etc/workbench-complete").exists():
             return
         self._host_tools()
-        self.cache.need_space(12, "a first run")
+        self.cache.need_space(8, "a first run")
         with say.step("toolchain: Debian root with compilers and QEMU"
                       ) as note, self.cache.making(self.root.name) as root:
             self._bootstrap(root, note)
