@@ -15,18 +15,18 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 export HOME=/root TERM=linux
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /usr/bin /usr/sbin /sbin
-/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox mount -t devtmpfs none /dev
 exec </dev/console >/dev/console 2>&1
 /bin/busybox --install -s
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t tmpfs tmpfs /tmp
-mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
-mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t tmpfs none /tmp
+mount -t debugfs none /sys/kernel/debug 2>/dev/null
+mount -t tracefs none /sys/kernel/tracing 2>/dev/null
 mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts 2>/dev/null
-mount -t tmpfs tmpfs /dev/shm
-[ -d /proc/xen ] && mount -t xenfs xenfs /proc/xen 2>/dev/null
+mount -t devpts none /dev/pts 2>/dev/null
+mount -t tmpfs none /dev/shm
+[ -d /proc/xen ] && mount -t xenfs none /proc/xen 2>/dev/null
 hostname xentest
 
 run=selftests
