@@ -4,6 +4,7 @@
 import errno
 import signal
 import sys
+import traceback
 
 if sys.version_info < (3, 11):
     sys.exit("error: Python 3.11 or newer is needed")
@@ -11,7 +12,7 @@ if sys.version_info < (3, 11):
 from . import proc, say  # noqa: E402
 from .commands import COMMANDS  # noqa: E402
 from .errors import Failure  # noqa: E402
-from .settings import Settings  # noqa: E402
+from .settings import REPO, Settings  # noqa: E402
 
 
 def _interrupted(_signal, _frame):
@@ -45,7 +46,22 @@ def main(argv):
         say.line(f"error: {error.strerror or error}"
                  + (f": {error.filename}" if error.filename else "")
                  + f"; {hint}")
+    except Exception as error:  # pylint: disable=broad-except
+        proc.end_all()
+        say.line(f"error: {type(error).__name__}: {error}; this is a defect "
+                 f"of the workbench, please report it{_keep_traceback()}")
     return 1
+
+
+def _keep_traceback():
+    """Put a defect's traceback where it can be sent from."""
+    path = REPO / "out/logs/defect.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc())
+    except OSError:
+        return ""
+    return f" with {path}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from .source import Source
 from .toolchain import Toolchain
 from .tree import Tree
 
+BASE = CONFIGS / "base.config"
 RUN_LIMIT_ICOUNT = 240
 
 
@@ -82,29 +83,24 @@ class Bench:
 
     # Kernels ----------------------------------------------------------
 
-    def _fragments(self):
-        fragments = [CONFIGS / "base.config"]
-        extra = CONFIGS / "rust.config"
-        return fragments + ([extra] if extra.exists() else [])
-
     def kernel_c(self):
         """Today's kernel."""
         options = dict(self.menu.machine())
         options.update({name: "n" for name in SWITCHES})
-        return Kernel(self, "c", self._fragments(), options)
+        return Kernel(self, "c", [BASE], options)
 
     def kernel_rust(self, seed=None):
         """The same with the switches on."""
         options = dict(self.menu.machine())
         options.update(self.menu.switches())
-        return Kernel(self, "rust", self._fragments(), options, seed)
+        return Kernel(self, "rust", [BASE], options, seed)
 
     def kernel_checked(self):
         """The Rust kernel with the checkers, compiled by clippy."""
         options = dict(self.menu.machine())
         options.update(self.menu.switches())
         return Kernel(self, "checked",
-                      self._fragments() + self.menu.checkers(), options,
+                      [BASE, *self.menu.checkers()], options,
                       make=("CLIPPY=1",))
 
     def kernels(self):

@@ -126,6 +126,32 @@ class Checks:
                             f"checkpatch: patches/{patch.name} (log: {log})")
         return result
 
+    def bare_commands(self):
+        """The commands that people use in their own tree, as far as to the
+        configuration: the fragments have to take."""
+        result = Result()
+        log = self.logs / "bare-commands.log"
+        log.unlink(missing_ok=True)
+        commands = {
+            "make defconfig xen.config xen-rust.config":
+                'make -s LLVM=1 ARCH=arm64 O="$O" defconfig xen.config '
+                'xen-rust.config && grep -q '
+                '"^CONFIG_XEN_UNPOPULATED_ALLOC_RUST=y" "$O/.config"',
+            "kunit.py config --kunitconfig=drivers/xen":
+                './tools/testing/kunit/kunit.py config --arch=arm64 '
+                '--make_options LLVM=1 --build_dir "$O" '
+                '--kunitconfig=drivers/xen',
+        }
+        with say.step("the in-tree commands of the README"):
+            for number, (name, script) in enumerate(commands.items()):
+                build = self.dir / f"bare-{number}"
+                build.mkdir(parents=True, exist_ok=True)
+                status = self.bench.toolchain.run(
+                    ["sh", "-ec", script], log, "", check=False,
+                    cwd=self.tree.path, append=True, env={"O": build})
+                self._count(result, status == 0, f"{name} (log: {log})")
+        return result
+
     def _author(self):
         listed = proc.output(["git", "-C", self.tree.repo, "log", "-1",
                               "--format=%an <%ae>"])

@@ -194,6 +194,7 @@ def test(settings):
     checks = Checks(bench)
     tally.add("rustfmt", checks.rustfmt())
     tally.add("checkpatch", checks.checkpatch())
+    tally.add("in-tree commands", checks.bare_commands())
     kernels = bench.kernels()
     for title, boot in _test_boots(bench, kernels):
         tally.add_boot(title, boot)
