@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What stands behind the pages of a chunk: address space, and struct pages for it.
+
+use core::ptr::NonNull;
+use kernel::{
+    alloc::NumaNode,
+    bindings,
+    error::to_result,
+    io::{
+        resource::{
+            Flags,
+            Reservation,
+            Resource, //
+        },
+        PhysAddr, //
+    },
+    mm::pagemap::{
+        self,
+        Owner,
+        Pagemap, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    ptr::Alignment, //
+};
+
+/// What a step of the pool is a multiple of, in pages.
+///
+/// See [`pagemap::GRANULE`]: with less, the struct pages of two chunks could share a page.
+pub(crate) const GRANULE: usize = pagemap::GRANULE / PAGE_SIZE;
+
+/// What the address space of a chunk is called in `/proc/iomem`.
+const NAME: &CStr = c"Xen scratch";
+
+/// The identity of the pool's pages among all those in `ZONE_DEVICE`.
+static OWNER: Owner<Space> = Owner::new();
+
+/// A page that a caller has passed, be it one of the pool or not.
+///
+/// # Invariants
+///
+/// The `struct page` stays in existence for as long as the caller waits. If it is in a chunk of
+/// the pool, then so does the chunk.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct PassedPage(NonNull<bindings::page>);
+
+impl PassedPage {
+    /// Makes a passed page of a pointer.
+    ///
+    /// # Safety
+    ///
+    /// The pointer meets the type's invariants.
+    #[inline]
+    pub(crate) unsafe fn new(page: *mut bindings::page) -> Option<Self> {
+        // INVARIANT: As required from the caller.
+        NonNull::new(page).map(Self)
+    }
+
+    /// Makes passed pages of an array of pointers.
+    ///
+    /// # Safety
+    ///
+    /// - `pages` points to `nr_pages` pointers that nobody writes to during `'a`, or `nr_pages` is
+    ///   zero.
+    /// - Each is null or meets the type's invariants.
+    #[inline]
+    pub(crate) unsafe fn slice<'a>(
+        pages: *mut *mut bindings::page,
+        nr_pages: usize,
+    ) -> &'a [Option<Self>] {
+        if nr_pages == 0 {
+            return &[];
+        }
+
+        // SAFETY: There are that many pointers, as required from the caller. An `Option` of a
+        // transparent wrapper of `NonNull` is a pointer that may be null.
+        //
+        // INVARIANT: As required from the caller.
+        unsafe { core::slice::from_raw_parts(pages.cast(), nr_pages) }
+    }
+
+    /// The address of the `struct page`.
+    #[inline]
+    pub(crate) fn addr(self) -> usize {
+        self.0.addr().get()
+    }
+
+    /// The pointer to the `struct page`.
+    #[inline]
+    pub(crate) fn as_ptr(self) -> *mut bindings::page {
+        self.0.as_ptr()
+    }
+
+    /// A page to compare with others, and for nothing else.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn nth(nr: usize) -> Self {
+        let base = NonNull::<bindings::page>::dangling().as_ptr();
+
+        // INVARIANT: Not met, and not relied on by tests, which look at the address only.
+        NonNull::new(base.wrapping_add(nr)).map_or(Self(NonNull::dangling()), Self)
+    }
+}
+
+/// The address space of a chunk, reserved.
+pub(crate) struct Space {
+    slot: usize,
+    _iomem: Option<Reservation>,
+    _target: Reservation,
+}
+
+/// The request for the address space of a chunk.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Pages to be had, a multiple of [`GRANULE`].
+    pub(crate) nr_pages: usize,
+    /// What the first page's number must be a multiple of.
+    pub(crate) align: usize,
+    /// The highest address at which the last byte may lie.
+    pub(crate) max_addr: PhysAddr,
+}
+
+/// What stands behind the pages of a chunk.
+pub(crate) enum Backing {
+    /// Address space that nothing is populated at, for which the pool made struct pages.
+    Mapped(Pagemap<Space>),
+    /// Pages that architecture code had no use for, beginning with this one.
+    Donated(NonNull<bindings::page>),
+}
+
+// SAFETY: The pages behind the pointer belong to no thread; it is only compared and handed out.
+unsafe impl Send for Backing {}
+
+impl Backing {
+    /// The first page.
+    #[inline]
+    pub(crate) fn first_page(&self) -> NonNull<bindings::page> {
+        match self {
+            Self::Mapped(map) => map.first_page(),
+            Self::Donated(first) => *first,
+        }
+    }
+
+    /// How many pages `page` is behind the first one, if that was donated.
+    pub(crate) fn index_of_donated(&self, page: PassedPage) -> Option<usize> {
+        match self {
+            Self::Mapped(_) => None,
+            Self::Donated(first) => {
+                let distance = page.addr().checked_sub(first.addr().get())?;
+
+                Some(distance / size_of::<bindings::page>())
+            }
+        }
+    }
+}
+
+/// Makes struct pages for unused address space out of `target`.
+///
+/// The chunk is meant for `slot` of the index. Ranges that `target` has but the system knows to be
+/// used otherwise are put into `unusable`, so that they do not get in the way again.
+///
+/// Sleeps for as long as an RCU grace period takes.
+pub(crate) fn map(
+    target: &'static Resource,
+    wanted: Wanted,
+    slot: usize,
+    node: NumaNode,
+    unusable: &mut KVec<Reservation>,
+) -> Result<Pagemap<Space>> {
+    let size = wanted.nr_pages.checked_mul(PAGE_SIZE).ok_or(ENOMEM)?;
+    let align = wanted.align.max(GRANULE).checked_mul(PAGE_SIZE);
+    let align = align.and_then(Alignment::new_checked).ok_or(ENOMEM)?;
+    let pluggable = pagemap::pluggable_range();
+    let bounds = *pluggable.start()..=wanted.max_addr.min(*pluggable.end());
+    let flags = Flags::IORESOURCE_MEM | Flags::IORESOURCE_BUSY;
+
+    loop {
+        unusable.reserve(1, GFP_KERNEL)?;
+        let reserved =
+            Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)?;
+
+        // Where the target is a tree of its own, others must be kept off by the system's.
+        let iomem = if core::ptr::eq(target, Resource::iomem()) {
+            None
+        } else {
+            let (start, size) = (reserved.start(), reserved.size());
+            match Reservation::request(Resource::iomem(), start, size, NAME, flags) {
+                Ok(iomem) => Some(iomem),
+                Err(EBUSY) => {
+                    unusable.push(reserved, GFP_KERNEL)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+
+        let start = reserved.start();
+        prepare(start, wanted.nr_pages)?;
+
+        // SAFETY: The range is reserved for as long as the mapping exists, as `Space` is in there.
+        // Nothing lies behind it that a cacheable mapping could harm: it is address space that Xen
+        // declared unused, or that no resource claims.
+        return unsafe {
+            Pagemap::new(
+                start,
+                size,
+                node,
+                &OWNER,
+                Space {
+                    slot,
+                    _iomem: iomem,
+                    _target: reserved,
+                },
+            )
+        };
+    }
+}
+
+/// Makes the p2m entries of a range invalid in a PV domain, so that it gets non-present PTEs.
+fn prepare(start: PhysAddr, nr_pages: usize) -> Result {
+    if !cfg!(CONFIG_XEN_HAVE_PVMMU) {
+        return Ok(());
+    }
+    // SAFETY: The range was reserved by the caller, so that its p2m entries are his to write.
+    to_result(unsafe { bindings::xen_unpopulated_prepare_range(start, nr_pages) })
+}
+
+/// Returns the slot of the chunk that `page` is in, the page's place in the chunk, and the number
+/// of pages from there to the end of the chunk, if it is a page that the pool has mapped.
+#[inline]
+pub(crate) fn find(page: PassedPage) -> Option<(usize, usize, usize)> {
+    // SAFETY: By the type invariants of `PassedPage` both the page and, if it is in one, the chunk
+    // exist until the caller returns.
+    let map = unsafe { OWNER.find(page.0) }?;
+    let start = map.index_of(page.0)?;
+
+    Some((map.data().slot, start, map.nr_pages() - start))
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Unpopulated pages: what surrounds the pool, which is in Rust. The start at
+ * boot with the arch's hook, the exported functions, parameters, statistics,
+ * the work that gives chunks back, and what PV domains need.
+ */
+#define pr_fmt(fmt) "xen:unpopulated: " fmt
+
+#include <linux/debugfs.h>
+#include <linux/errno.h>
+#include <linux/export.h>
+#include <linux/init.h>
+#include <linux/jump_label.h>
+#include <linux/kobject.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/seq_file.h>
+#include <linux/sysfs.h>
+#include <linux/workqueue.h>
+
+#include <xen/balloon.h>
+#include <xen/page.h>
+#include <xen/xen.h>
+
+#include "unpopulated.h"
+
+#define CREATE_TRACE_POINTS
+#define CREATE_RUST_TRACE_POINTS
+#include "trace.h"
+
+#undef MODULE_PARAM_PREFIX
+#define MODULE_PARAM_PREFIX "xen_unpopulated."
+
+/* Pages to subtract from the memory count when setting balloon target. */
+unsigned long xen_unpopulated_pages __initdata;
+
+/* Until the pool is ready, pages are ballooned ones. */
+static DEFINE_STATIC_KEY_FALSE(pool_ready);
+
+/* What arch_xen_unpopulated_init() frees, linked through zone_device_data. */
+static struct page *donated;
+static bool accept_donations;
+
+/*
+ * If arch is not happy with system "iomem_resource" being used for
+ * the region allocation it can provide it's own view by creating specific
+ * Xen resource with unused regions of guest physical address space provided
+ * by the hypervisor.
+ */
+int __weak __init arch_xen_unpopulated_init(struct resource **res)
+{
+	*res = &iomem_resource;
+
+	return 0;
+}
+
+static int alloc_early(unsigned int nr_pages, struct page **pages)
+{
+	return xen_alloc_ballooned_pages(nr_pages, pages);
+}
+
+static void free_early(unsigned int nr_pages, struct page **pages)
+{
+	unsigned int i;
+
+	if (!accept_donations) {
+		xen_free_ballooned_pages(nr_pages, pages);
+		return;
+	}
+
+	for (i = 0; i < nr_pages; i++) {
+		pages[i]->zone_device_data = donated;
+		donated = pages[i];
+	}
+}
+
+/* In a PV domain a page can be mapped to once it has an entry in the p2m. */
+static int populate_p2m(unsigned int nr_pages, struct page **pages)
+{
+#ifdef CONFIG_XEN_HAVE_PVMMU
+	unsigned int i;
+
+	if (!xen_pv_domain())
+		return 0;
+
+	for (i = 0; i < nr_pages; i++) {
+		int ret = xen_alloc_p2m_entry(page_to_pfn(pages[i]));
+
+		if (ret < 0)
+			return ret;
+	}
+#endif
+	return 0;
+}
+
+/**
+ * xen_alloc_unpopulated_pages - alloc unpopulated pages
+ * @nr_pages: Number of pages
+ * @pages: pages returned
+ *
+ * The pages may lie anywhere. Where there is no unused address space for them
+ * they are RAM that is ballooned out. Give them back with
+ * xen_free_unpopulated_pages().
+ *
+ * Context: Process context. May sleep, also for an RCU grace period.
+ * Return: 0 on success, error otherwise
+ */
+int xen_alloc_unpopulated_pages(unsigned int nr_pages, struct page **pages)
+{
+	int ret;
+
+	if (!static_branch_likely(&pool_ready))
+		return alloc_early(nr_pages, pages);
+
+	ret = xen_unpopulated_alloc(nr_pages, pages);
+	if (IS_ENABLED(CONFIG_XEN_HAVE_PVMMU) && !ret) {
+		ret = populate_p2m(nr_pages, pages);
+		if (ret)
+			xen_unpopulated_free(nr_pages, pages);
+	}
+
+	return ret;
+}
+EXPORT_SYMBOL(xen_alloc_unpopulated_pages);
+
+/**
+ * xen_free_unpopulated_pages - return unpopulated pages
+ * @nr_pages: Number of pages
+ * @pages: pages to return
+ *
+ * The pages may be in any order, from any number of allocations. Nothing may
+ * be mapped to them any more. A page that was not handed out is refused, with a
+ * warning the first time, and left as it is.
+ *
+ * Context: Process context. May sleep.
+ */
+void xen_free_unpopulated_pages(unsigned int nr_pages, struct page **pages)
+{
+	if (!static_branch_likely(&pool_ready))
+		free_early(nr_pages, pages);
+	else
+		xen_unpopulated_free(nr_pages, pages);
+}
+EXPORT_SYMBOL(xen_free_unpopulated_pages);
+
+/**
+ * xen_alloc_unpopulated_contiguous_pages - alloc consecutive unpopulated pages
+ * @nr_pages: Number of pages
+ * @align: What the first page's frame number must be a multiple of, a power of
+ *	two; 1 if any will do
+ * @max_addr: The highest address that the last byte may have
+ * @first: The first page, returned; the others follow it
+ *
+ * The pages are consecutive in the address space of this domain, and lie in one
+ * memremap_pages() range. That says nothing of the memory that will be mapped
+ * to them. There is no fallback. Give them back with
+ * xen_free_unpopulated_contiguous_pages().
+ *
+ * Context: Process context. May sleep, also for an RCU grace period.
+ * Return: 0 on success, -EINVAL if @nr_pages is 0 or @align no power of two,
+ *	-ENOMEM if there is no room, -EOPNOTSUPP if there can be none: without
+ *	unused address space from Xen, and in a PV domain, where pages with
+ *	consecutive frame numbers are not consecutive for anyone else.
+ */
+int xen_alloc_unpopulated_contiguous_pages(unsigned int nr_pages,
+					   unsigned int align,
+					   phys_addr_t max_addr,
+					   struct page **first)
+{
+	if (!static_branch_likely(&pool_ready) || xen_pv_domain())
+		return -EOPNOTSUPP;
+
+	return xen_unpopulated_alloc_run(nr_pages, align, max_addr, first);
+}
+EXPORT_SYMBOL_GPL(xen_alloc_unpopulated_contiguous_pages);
+
+/**
+ * xen_free_unpopulated_contiguous_pages - return consecutive unpopulated pages
+ * @nr_pages: Number of pages
+ * @first: The first of the pages to return
+ *
+ * As xen_free_unpopulated_pages(), for pages in a row. These may be part of an
+ * allocation.
+ *
+ * Context: Process context. May sleep.
+ */
+void xen_free_unpopulated_contiguous_pages(unsigned int nr_pages,
+					   struct page *first)
+{
+	if (static_branch_likely(&pool_ready))
+		xen_unpopulated_free_run(nr_pages, first);
+}
+EXPORT_SYMBOL_GPL(xen_free_unpopulated_contiguous_pages);
+
+/**
+ * is_xen_unpopulated_page - tell whether a page is an unpopulated one
+ * @page: The page, which must be handed out if it is one
+ *
+ * Context: Any context.
+ * Return: true if there is no RAM behind the page, just unused address space;
+ *	false for any other page, those that were ballooned out included
+ */
+bool is_xen_unpopulated_page(struct page *page)
+{
+	return xen_unpopulated_has(page);
+}
+EXPORT_SYMBOL_GPL(is_xen_unpopulated_page);
+
+#ifdef CONFIG_XEN_HAVE_PVMMU
+/*
+ * memremap_pages() will build page tables for the new pages, so the p2m must
+ * contain invalid entries for the right, non-present PTEs to be written. If
+ * something fails later, the identity entries are not restored since the range
+ * is known not to conflict with any device.
+ */
+int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages)
+{
+	unsigned long pfn = PHYS_PFN(start);
+	unsigned long i;
+
+	if (!xen_pv_domain())
+		return 0;
+
+	for (i = 0; i < nr_pages; i++) {
+		if (!set_phys_to_machine(pfn + i, INVALID_P2M_ENTRY)) {
+			pr_warn("set_phys_to_machine() failed, no pages added\n");
+			return -ENOMEM;
+		}
+	}
+
+	return 0;
+}
+#else
+int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages)
+{
+	return 0;
+}
+#endif
+
+void xen_unpopulated_refused(unsigned long nr_pages)
+{
+	trace_xen_unpopulated_refuse(nr_pages);
+	WARN_ONCE(1, "xen:unpopulated: %lu page(s) freed that were not handed out\n",
+		  nr_pages);
+}
+
+void xen_unpopulated_fell_back(int cause, unsigned long nr_pages)
+{
+	trace_xen_unpopulated_fallback(cause, nr_pages);
+	pr_warn_once("no unused address space for %lu more page(s) (%d), using ballooned memory\n",
+		     nr_pages, cause);
+}
+
+static void give_back(struct work_struct *work);
+static DECLARE_DELAYED_WORK(give_back_work, give_back);
+
+void xen_unpopulated_queue_give_back(unsigned long delay)
+{
+	mod_delayed_work(system_unbound_wq, &give_back_work, delay);
+}
+
+static void give_back(struct work_struct *work)
+{
+	unsigned long delay = xen_unpopulated_give_back();
+
+	if (delay)
+		xen_unpopulated_queue_give_back(delay);
+}
+
+bool xen_unpopulated_may_give_back = true;
+
+static int set_give_back(const char *val, const struct kernel_param *kp)
+{
+	int ret = param_set_bool(val, kp);
+
+	if (!ret && xen_unpopulated_may_give_back &&
+	    static_key_enabled(&pool_ready))
+		xen_unpopulated_queue_give_back(0);
+
+	return ret;
+}
+
+static const struct kernel_param_ops give_back_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
+	.set = set_give_back,
+	.get = param_get_bool,
+};
+
+module_param_cb(give_back, &give_back_ops, &xen_unpopulated_may_give_back,
+		0644);
+MODULE_PARM_DESC(give_back, "Give struct pages back that have long been unused");
+
+unsigned long xen_unpopulated_max_pages;
+module_param_named(max_pages, xen_unpopulated_max_pages, ulong, 0644);
+MODULE_PARM_DESC(max_pages, "Pages that the pool must not grow beyond (0: any)");
+
+static int __init unpopulated_init(void)
+{
+	struct resource *target = NULL;
+	int ret;
+
+	if (!xen_domain())
+		return -ENODEV;
+
+	accept_donations = true;
+	ret = arch_xen_unpopulated_init(&target);
+	accept_donations = false;
+	if (ret) {
+		pr_err("Cannot initialize target resource\n");
+		target = NULL;
+	}
+
+	xen_unpopulated_start(target, donated);
+	static_branch_enable(&pool_ready);
+
+	return ret;
+}
+early_initcall(unpopulated_init);
+
+#define STATISTIC(_name)						\
+static ssize_t _name##_show(struct kobject *kobj,			\
+			    struct kobj_attribute *attr, char *buf)	\
+{									\
+	struct xen_unpopulated_statistics stats;			\
+									\
+	xen_unpopulated_get_statistics(&stats);				\
+	return sysfs_emit(buf, "%lu\n", stats._name);			\
+}									\
+static struct kobj_attribute _name##_attr = __ATTR_RO(_name)
+
+STATISTIC(total);
+STATISTIC(free);
+STATISTIC(chunks);
+STATISTIC(ballooned);
+STATISTIC(grown);
+STATISTIC(given_back);
+STATISTIC(refused);
+STATISTIC(pinned);
+STATISTIC(fallback);
+
+static struct attribute *statistics_attrs[] = {
+	&total_attr.attr,
+	&free_attr.attr,
+	&chunks_attr.attr,
+	&ballooned_attr.attr,
+	&grown_attr.attr,
+	&given_back_attr.attr,
+	&refused_attr.attr,
+	&pinned_attr.attr,
+	&fallback_attr.attr,
+	NULL
+};
+
+static const struct attribute_group statistics_group = {
+	.name = "unpopulated",
+	.attrs = statistics_attrs,
+};
+
+static int chunks_show(struct seq_file *m, void *v)
+{
+	struct xen_unpopulated_statistics stats;
+	unsigned long seen = 0;
+	unsigned int slot;
+
+	xen_unpopulated_get_statistics(&stats);
+	for (slot = 0; seen < stats.chunks; slot++) {
+		struct xen_unpopulated_chunk chunk;
+
+		/* Slots may be vacant, but there are not many more than chunks. */
+		if (slot > stats.grown)
+			break;
+		if (!xen_unpopulated_get_chunk(slot, &chunk))
+			continue;
+		seen++;
+		seq_printf(m, "%#llx-%#llx pages %lu free %lu\n",
+			   (u64)PFN_PHYS(chunk.first_pfn),
+			   (u64)PFN_PHYS(chunk.first_pfn + chunk.nr_pages) - 1,
+			   chunk.nr_pages, chunk.nr_free);
+	}
+
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(chunks);
+
+static int __init unpopulated_statistics_init(void)
+{
+	struct dentry *dir;
+
+	if (!static_key_enabled(&pool_ready))
+		return 0;
+
+	dir = debugfs_create_dir("xen_unpopulated", NULL);
+	debugfs_create_file("chunks", 0444, dir, NULL, &chunks_fops);
+
+	return sysfs_create_group(hypervisor_kobj, &statistics_group);
+}
+device_initcall(unpopulated_statistics_init);

@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pool: allocation and free, growth, give-back, and the fallback to ballooned pages.
+//!
+//! # Locking
+//!
+//! [`GROWTH`] is held by whoever changes which chunks there are, all the way through
+//! `memremap_pages()` and `memunmap_pages()`. [`POOL`] protects the index and is never held across
+//! either, nor across an allocation of memory, so that whatever can be served is served meanwhile.
+//! [`BALLOONED`] protects the record of the fallback. `GROWTH` is taken before `POOL`; the others
+//! do not nest. All are mutexes: callers may sleep.
+
+use super::{
+    chunk::{
+        self,
+        Backing,
+        PassedPage,
+        Wanted,
+        GRANULE, //
+    },
+    glue,
+    growth::Limits,
+    index::{
+        Chunk,
+        Index,
+        Room,
+        Totals, //
+    },
+    BALLOONED,
+    GROWTH,
+    POOL, //
+};
+use core::{
+    mem::MaybeUninit,
+    ops::Range,
+    ptr::NonNull, //
+};
+use kernel::{
+    alloc::NumaNode,
+    bindings,
+    io::{
+        resource::{
+            Reservation,
+            Resource, //
+        },
+        PhysAddr, //
+    },
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    rbtree::RBTreeNodeReservation,
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    }, //
+};
+
+/// For how long a chunk is wholly free before it is given back.
+const IDLE_MSECS: u32 = 10_000;
+
+/// What the pool counts, besides the pages in its index.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Chunks added since boot.
+    pub(crate) grown: usize,
+    /// Chunks given back since boot.
+    pub(crate) given_back: usize,
+    /// Chunks that could not be given back when it was last tried, as a page was in use.
+    pub(crate) pinned: usize,
+    /// Pages refused at free since boot.
+    pub(crate) refused: usize,
+    /// Allocations that the fallback has served since boot.
+    pub(crate) fallback: usize,
+    /// Pages of the fallback that are handed out now.
+    pub(crate) ballooned: usize,
+}
+
+/// What is protected by [`POOL`].
+pub(crate) struct Pool {
+    index: Index<Backing>,
+    counts: Counts,
+    /// Whether the work that gives back is on its way.
+    give_back_queued: bool,
+}
+
+/// What is protected by [`GROWTH`].
+pub(crate) struct Growth {
+    /// Where address space comes from, if from anywhere.
+    target: Option<&'static Resource>,
+    /// Ranges of `target` that are in use by others, kept so that they are not tried again.
+    unusable: KVec<Reservation>,
+    /// Where struct pages are to be.
+    node: NumaNode,
+}
+
+impl Pool {
+    /// Makes an empty pool.
+    pub(crate) const fn new() -> Self {
+        Self {
+            index: Index::new(),
+            counts: Counts {
+                grown: 0,
+                given_back: 0,
+                pinned: 0,
+                refused: 0,
+                fallback: 0,
+                ballooned: 0,
+            },
+            give_back_queued: false,
+        }
+    }
+
+    /// Fills `pages`, or takes none at all.
+    #[inline]
+    fn take(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
+        let mut rest = pages.iter_mut();
+
+        self.index.take(rest.len(), |backing, run| {
+            fill(&mut rest, backing.first_page(), run)
+        })
+    }
+
+    /// Takes a run, and returns its first page.
+    fn take_run(&mut self, run: Run) -> Option<NonNull<bindings::page>> {
+        let (backing, start) = self.index.take_run(run.nr, run.align, run.max_pfn)?;
+
+        NonNull::new(backing.first_page().as_ptr().wrapping_add(start))
+    }
+
+    /// Makes the first pages of `pages` free that form one run in one chunk, and returns how many
+    /// these are; 0 if the first page is not one of the pool.
+    #[inline]
+    fn put(&mut self, pages: &[Option<PassedPage>]) -> usize {
+        let Some(page) = pages.first().copied().flatten() else {
+            return 0;
+        };
+        let Some((slot, start, room)) = self.find(page) else {
+            return 0;
+        };
+        let len = run_length(pages, room);
+
+        self.put_run(slot, start, len);
+        len
+    }
+
+    /// Makes pages of one chunk free.
+    #[inline]
+    fn put_run(&mut self, slot: usize, start: usize, len: usize) {
+        let added = self.index.put(slot, start, len, glue::now());
+
+        if added != len {
+            self.refuse(len - added);
+        }
+        if self.index.totals().idle > 1 && !self.give_back_queued && glue::may_give_back() {
+            self.give_back_queued = true;
+            glue::queue_give_back(msecs_to_jiffies(IDLE_MSECS));
+        }
+    }
+
+    /// The slot of the chunk that `page` is in, its place in there, and how many pages follow.
+    #[inline]
+    fn find(&self, page: PassedPage) -> Option<(usize, usize, usize)> {
+        chunk::find(page).or_else(|| self.find_donated(page))
+    }
+
+    /// The same for pages that architecture code donated, of which there are few ranges.
+    #[cold]
+    fn find_donated(&self, page: PassedPage) -> Option<(usize, usize, usize)> {
+        self.index.chunks().find_map(|(slot, chunk)| {
+            let start = chunk.backing().index_of_donated(page)?;
+            let room = chunk.nr_pages().checked_sub(start)?;
+
+            (room > 0).then_some((slot, start, room))
+        })
+    }
+
+    /// Counts pages that were not out, or were never handed out, and stay where they are.
+    #[cold]
+    fn refuse(&mut self, nr_pages: usize) {
+        self.counts.refused += nr_pages;
+        glue::warn_refused(nr_pages);
+    }
+
+    /// Adds a chunk that was just mapped.
+    fn add(&mut self, chunk: Chunk<Backing>, room: Room<Backing>) -> Result {
+        // Whoever holds `GROWTH` is the only one to add chunks, so that there is still room.
+        self.index
+            .insert(chunk, room, glue::now())
+            .map_err(|_| ENOMEM)?;
+        self.counts.grown += 1;
+        Ok(())
+    }
+}
+
+/// Puts the pages of a run that begins behind `first` into the next entries.
+#[inline(always)]
+fn fill<'a>(
+    entries: &mut impl Iterator<Item = &'a mut MaybeUninit<*mut bindings::page>>,
+    first: NonNull<bindings::page>,
+    run: Range<usize>,
+) {
+    let first = first.as_ptr().wrapping_add(run.start);
+
+    for (nr, entry) in entries.take(run.len()).enumerate() {
+        entry.write(first.wrapping_add(nr));
+    }
+}
+
+/// The number of pages, at most `max`, that follow each other in the address space as they do in
+/// `pages`.
+#[inline(always)]
+fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
+    /// Pages compared at once, which is cheaper than one by one.
+    const BATCH: usize = 8;
+
+    let address = |page: &Option<PassedPage>| page.map_or(0, PassedPage::addr);
+    let Some(first) = pages.first().map(address) else {
+        return 0;
+    };
+    let expected = |nr: usize| first.wrapping_add(nr.wrapping_mul(size_of::<bindings::page>()));
+    let pages = &pages[..pages.len().min(max)];
+    let mut len = 0;
+
+    for batch in pages.chunks_exact(BATCH) {
+        let differ = batch.iter().enumerate().fold(0, |differ, (nr, page)| {
+            differ | (address(page) ^ expected(len + nr))
+        });
+
+        if differ != 0 {
+            break;
+        }
+        len += BATCH;
+    }
+    while pages
+        .get(len)
+        .is_some_and(|page| address(page) == expected(len))
+    {
+        len += 1;
+    }
+    len
+}
+
+/// A request for pages with consecutive frame numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    /// How many.
+    pub(crate) nr: usize,
+    /// What the first number must be a multiple of, a power of two.
+    pub(crate) align: usize,
+    /// The highest number.
+    pub(crate) max_pfn: usize,
+}
+
+impl Growth {
+    /// Makes the state of a pool that cannot grow.
+    pub(crate) const fn new() -> Self {
+        Self {
+            target: None,
+            unusable: KVec::new(),
+            node: NumaNode::NO_NODE,
+        }
+    }
+
+    /// The limits of a step.
+    fn limits() -> Limits {
+        Limits {
+            granule: GRANULE,
+            largest: (bindings::PAGES_PER_SECTION as usize).max(GRANULE),
+            ceiling: glue::ceiling(),
+        }
+    }
+
+    /// Adds a chunk for pages that may lie anywhere, as large as can be had.
+    fn add_pages(&mut self, total: usize, missing: usize) -> Result<NewChunk> {
+        let mut error = ENOMEM;
+
+        for nr_pages in Self::limits().steps(total, missing) {
+            match self.map(Wanted {
+                nr_pages,
+                align: 1,
+                max_addr: PhysAddr::MAX,
+            }) {
+                Ok(chunk) => return Ok(chunk),
+                Err(cause) => error = cause,
+            }
+        }
+        Err(error)
+    }
+
+    /// Adds a chunk for a run.
+    fn add_run(&mut self, total: usize, run: Run) -> Result<NewChunk> {
+        let nr_pages = Self::limits().whole(total, run.nr).ok_or(ENOMEM)?;
+        // The run will begin where the chunk does; what the chunk is larger by may lie above.
+        let last = run.max_pfn.saturating_add(nr_pages - run.nr);
+        let end = PhysAddr::try_from(last)?.saturating_add(1);
+
+        self.map(Wanted {
+            nr_pages,
+            align: run.align,
+            max_addr: end.saturating_mul(PAGE_SIZE as PhysAddr).saturating_sub(1),
+        })
+    }
+
+    /// Makes a chunk.
+    fn map(&mut self, wanted: Wanted) -> Result<NewChunk> {
+        let target = self.target.ok_or(EOPNOTSUPP)?;
+        let vacancy = POOL.lock().index.vacancy();
+        let room = vacancy.make_room()?;
+        let map = chunk::map(target, wanted, room.slot(), self.node, &mut self.unusable)?;
+        let first_pfn = map.first_pfn();
+
+        glue::trace_grow(first_pfn, wanted.nr_pages);
+        Ok(NewChunk {
+            chunk: Chunk::new(first_pfn, wanted.nr_pages, true, Backing::Mapped(map))?,
+            room,
+        })
+    }
+}
+
+/// A chunk that is not in the index yet, and room for it.
+struct NewChunk {
+    chunk: Chunk<Backing>,
+    room: Room<Backing>,
+}
+
+/// Starts the pool.
+///
+/// Address space comes from `target`; without one there are ballooned pages only. `donated` are
+/// runs of pages that the pool may have.
+pub(crate) fn start(
+    target: Option<&'static Resource>,
+    donated: impl Iterator<Item = (NonNull<bindings::page>, usize, usize)>,
+) {
+    let mut growth = GROWTH.lock();
+
+    growth.target = target;
+    for (first, first_pfn, nr_pages) in donated {
+        let added = POOL
+            .lock()
+            .index
+            .vacancy()
+            .make_room()
+            .map_err(Error::from)
+            .and_then(|room| {
+                let chunk = Chunk::new(first_pfn, nr_pages, false, Backing::Donated(first))?;
+                POOL.lock().add(chunk, room)
+            });
+        if added.is_err() {
+            pr_warn!("no memory to keep {nr_pages} donated pages, they are lost\n");
+        }
+    }
+}
+
+/// Has a request served by the pool, which grows if it must.
+///
+/// `take` tries to serve it, and `add` makes another chunk, given what there is.
+fn serve<T>(
+    mut take: impl FnMut(&mut Pool) -> Option<T>,
+    mut add: impl FnMut(&mut Growth, Totals) -> Result<NewChunk>,
+) -> Result<T> {
+    if let Some(taken) = take(&mut POOL.lock()) {
+        return Ok(taken);
+    }
+
+    let mut growth = GROWTH.lock();
+    loop {
+        // While this one waited for its turn another may have grown, or pages may have come back.
+        let totals = {
+            let mut pool = POOL.lock();
+            if let Some(taken) = take(&mut pool) {
+                return Ok(taken);
+            }
+            pool.index.totals()
+        };
+        let new = add(&mut growth, totals)?;
+
+        // Nobody else gets at the new pages before this request does.
+        let mut pool = POOL.lock();
+        pool.add(new.chunk, new.room)?;
+        if let Some(taken) = take(&mut pool) {
+            return Ok(taken);
+        }
+    }
+}
+
+/// Fills `pages` with pages, wherever they are.
+#[inline]
+pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
+    if POOL.lock().take(pages) {
+        return Ok(());
+    }
+    alloc_more(pages)
+}
+
+/// Does what [`alloc`] does where the pool has not enough pages.
+#[cold]
+fn alloc_more(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
+    let nr_pages = pages.len();
+
+    serve(
+        |pool| pool.take(pages).then_some(()),
+        |growth, totals| growth.add_pages(totals.pages, nr_pages - totals.free),
+    )
+    .or_else(|cause| alloc_ballooned(pages, cause))
+}
+
+/// Fills `pages` with RAM that is ballooned out.
+fn alloc_ballooned(pages: &mut [MaybeUninit<*mut bindings::page>], cause: Error) -> Result {
+    let mut nodes = KVec::with_capacity(pages.len(), GFP_KERNEL)?;
+    for _ in 0..pages.len() {
+        nodes.push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
+    }
+
+    let pages = glue::alloc_ballooned(pages)?;
+    {
+        let mut ballooned = BALLOONED.lock();
+        for (page, node) in pages.iter().zip(nodes) {
+            ballooned.insert(page.addr(), node);
+        }
+    }
+
+    let mut pool = POOL.lock();
+    pool.counts.ballooned += pages.len();
+    pool.counts.fallback += 1;
+    drop(pool);
+
+    glue::tell_fallback(cause, pages.len());
+    Ok(())
+}
+
+/// Takes `run.nr` pages with consecutive numbers, and returns the first of them.
+pub(crate) fn alloc_run(run: Run) -> Result<NonNull<bindings::page>> {
+    let mut steps = 0;
+
+    let first = serve(
+        |pool| pool.take_run(run),
+        |growth, totals| {
+            // A chunk is made for this run. Where the run is not in it, it is in none.
+            steps += 1;
+            if steps > 1 {
+                return Err(ENOMEM);
+            }
+            growth.add_run(totals.pages, run)
+        },
+    )?;
+
+    glue::trace_alloc_run(first, run.nr);
+    Ok(first)
+}
+
+/// Takes pages back, in any order, of any chunk or of the fallback.
+#[inline]
+pub(crate) fn free(pages: &[Option<PassedPage>]) {
+    let mut rest = pages;
+    let mut pool = POOL.lock();
+
+    while !rest.is_empty() {
+        match pool.put(rest) {
+            0 => {
+                drop(pool);
+                rest = free_foreign(rest);
+                pool = POOL.lock();
+            }
+            len => rest = &rest[len..],
+        }
+    }
+}
+
+/// Takes back the first of `pages`, which is not one of the pool, and returns the others.
+#[cold]
+fn free_foreign(pages: &[Option<PassedPage>]) -> &[Option<PassedPage>] {
+    let Some((page, rest)) = pages.split_first() else {
+        return pages;
+    };
+
+    match page.filter(|page| BALLOONED.lock().remove(page.addr())) {
+        Some(page) => {
+            POOL.lock().counts.ballooned -= 1;
+            glue::free_ballooned(page);
+        }
+        None => POOL.lock().refuse(1),
+    }
+    rest
+}
+
+/// Takes back `nr` pages with consecutive numbers from `first` on.
+pub(crate) fn free_run(first: PassedPage, nr: usize) {
+    glue::trace_free_run(first, nr);
+
+    let mut pool = POOL.lock();
+    match pool.find(first) {
+        Some((slot, start, room)) => {
+            let len = nr.min(room);
+
+            pool.put_run(slot, start, len);
+            if len < nr {
+                pool.refuse(nr - len);
+            }
+        }
+        None => pool.refuse(nr),
+    }
+}
+
+/// Gives back chunks that have been wholly free for long.
+///
+/// Returns after which time to look again, if that makes sense.
+pub(crate) fn give_back() -> Option<Jiffies> {
+    let age = msecs_to_jiffies(IDLE_MSECS);
+    let _growth = GROWTH.lock();
+    let mut pinned = 0;
+
+    while glue::may_give_back() {
+        let Some(removed) = POOL.lock().index.remove_idle(glue::now(), age) else {
+            break;
+        };
+
+        // No one can be handed a page of this chunk any more, so that one that is referenced now
+        // was freed too early: then the chunk returns to the index, and is tried again later.
+        let (removed, backing) = removed.split();
+        let kept = match backing {
+            Backing::Mapped(map) => {
+                let (first_pfn, nr_pages) = (map.first_pfn(), map.nr_pages());
+
+                match map.try_unmap() {
+                    Ok(space) => {
+                        drop(space);
+                        glue::trace_give_back(first_pfn, nr_pages);
+                        POOL.lock().counts.given_back += 1;
+                        continue;
+                    }
+                    Err(map) => Backing::Mapped(map),
+                }
+            }
+            // Not removable, so never removed.
+            donated => donated,
+        };
+
+        pinned += 1;
+        let (chunk, room) = removed.join(kept);
+        if let Err(chunk) = POOL.lock().index.insert(chunk, room, glue::now()) {
+            // Cannot be: the slot was left a moment ago, and only the holder of `GROWTH` fills one.
+            core::mem::forget(chunk);
+        }
+    }
+
+    let mut pool = POOL.lock();
+    pool.counts.pinned = pinned;
+
+    let next = if glue::may_give_back() {
+        pool.index.longest_idle(glue::now())
+    } else {
+        None
+    };
+    pool.give_back_queued = next.is_some();
+    next.map(|idle| age.saturating_sub(idle).max(1))
+}
+
+/// What the pool has and has done.
+pub(crate) fn statistics() -> (Totals, Counts) {
+    let pool = POOL.lock();
+
+    (pool.index.totals(), pool.counts)
+}
+
+/// The first frame number of the chunk in `slot`, its pages and how many of them are free.
+pub(crate) fn describe(slot: usize) -> Option<(usize, usize, usize)> {
+    let pool = POOL.lock();
+    let chunk = pool.index.chunk(slot)?;
+
+    Some((chunk.first_pfn(), chunk.nr_pages(), chunk.nr_free()))
+}
+
+/// The highest frame number of a page that ends at or below `max_addr`.
+pub(crate) fn max_pfn(max_addr: PhysAddr) -> Option<usize> {
+    let pages = match max_addr.checked_add(1) {
+        Some(end) => end >> PAGE_SHIFT,
+        None => 1 << (PhysAddr::BITS as usize - PAGE_SHIFT),
+    };
+
+    usize::try_from(pages).ok()?.checked_sub(1)
+}
+
+#[kunit_tests(xen_unpopulated_pool)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_frame_ends_at_the_limit() {
+        assert_eq!(max_pfn(0), None);
+        assert_eq!(max_pfn(PAGE_SIZE as PhysAddr - 2), None);
+        assert_eq!(max_pfn(PAGE_SIZE as PhysAddr - 1), Some(0));
+        assert_eq!(max_pfn(2 * PAGE_SIZE as PhysAddr - 2), Some(0));
+        assert_eq!(max_pfn(PhysAddr::MAX), Some(usize::MAX >> PAGE_SHIFT));
+    }
+
+    #[test]
+    fn a_run_ends_where_the_next_page_is_another() -> Result {
+        let mut pages = KVec::new();
+
+        for nr in 1..101 {
+            pages.push(Some(PassedPage::nth(nr)), GFP_KERNEL)?;
+        }
+        assert_eq!(run_length(&pages, usize::MAX), 100);
+        assert_eq!(run_length(&pages, 17), 17);
+        assert_eq!(run_length(&pages[..1], 17), 1);
+        assert_eq!(run_length(&[], 17), 0);
+        for at in [1, 7, 8, 9, 16, 99] {
+            let page = pages[at];
+
+            pages[at] = pages[0];
+            assert_eq!(run_length(&pages, usize::MAX), at);
+            pages[at] = None;
+            assert_eq!(run_length(&pages, usize::MAX), at);
+            pages[at] = page;
+        }
+        Ok(())
+    }
+}
