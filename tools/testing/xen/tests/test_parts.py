@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 from workbench import checks, hypervisor, kernel, proc, report, toolchain
 from workbench.errors import Failure
@@ -113,6 +114,36 @@ class ReportTest(unittest.TestCase):
 
 
 class ChecksTest(unittest.TestCase):
+    LOG = """\
+  CLIPPY   drivers/xen/a.o
+warning: this is needless
+  --> {tree}/drivers/xen/a.rs:3:5
+   |
+error: no such thing
+  --> drivers/xen/c.rs:1:1
+warning: unused
+   --> drivers/other/b.rs:1:1
+"""
+
+    def test_clippy(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tree = pathlib.Path(folder)
+            (tree / "drivers/xen").mkdir(parents=True)
+            names = [f"drivers/xen/{name}.rs" for name in "abc"]
+            for name in names:
+                (tree / name).touch()
+            log = tree / "log"
+            log.write_text(self.LOG.format(tree=tree))
+            check = checks.Checks.__new__(checks.Checks)
+            check.tree = mock.Mock(path=tree)
+            check.rust_files = lambda: names
+            kernel_ = mock.Mock(log=log)
+            result = check.clippy(kernel_)
+            self.assertEqual((result.passed, result.failed), (1, 2))
+            kernel_.forget.assert_called()
+            log.unlink()
+            self.assertEqual(check.clippy(kernel_).passed, 3)
+
     def test_new_file(self):
         diff = checks.new_file_diff("a/b.c", "one\ntwo\n")
         self.assertTrue(diff.endswith("@@ -0,0 +1,2 @@\n+one\n+two\n"))

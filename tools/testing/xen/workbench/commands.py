@@ -39,10 +39,7 @@ def run(settings):
         figures[impl] = _figures(bench, group)
     _show_run(bench, kernels, figures, results)
     missing = report.missing(figures)
-    for name, reason in missing.items():
-        say.line(f"not measured: {name}: {reason}")
-        if bench.hypervisor.debug or not name.endswith(".hypercalls"):
-            problems.append(f"{name} was not measured")
+    problems += _not_measured(bench, figures, missing)
     failed = _show_failures(results, problems)
     spent = say.duration(time.monotonic() - start)
     if len(kernels) == 2 and not problems:
@@ -50,6 +47,19 @@ def run(settings):
         say.line(f"result: {settings.out / 'run.json'}")
     say.line(f"make run: {'failed' if failed else 'all is well'} ({spent})")
     return 1 if failed else 0
+
+
+def _not_measured(bench, figures, missing):
+    """Say what was not measured; return what makes the run fail."""
+    problems = [f"the measuring program printed nothing on the {NAMES[impl]} "
+                "kernel" for impl, values in figures.items() if not values]
+    for name, reason in missing.items():
+        if not figures[name.split(".")[1]]:
+            continue
+        say.line(f"not measured: {name}: {reason}")
+        if bench.hypervisor.debug or not name.endswith(".hypercalls"):
+            problems.append(f"{name} was not measured")
+    return problems
 
 
 def _figures(bench, group):
@@ -71,7 +81,7 @@ def _figures(bench, group):
         elif "dma_buffer.hypercalls" in measured:
             figures["dma_buffer.hypercalls"] = \
                 measured["dma_buffer.hypercalls"]
-    if not bench.hypervisor.debug and not isinstance(
+    if figures and not bench.hypervisor.debug and not isinstance(
             figures.get("dma_buffer.hypercalls"), int):
         figures["dma_buffer.hypercalls"] = (
             "no debug build of Xen: " + bench.hypervisor.debug_missing)
@@ -201,7 +211,7 @@ def test(settings):
     if "rust" in kernels:
         checked = bench.kernel_checked()
         checked.build()
-        tally.add("clippy", checks.clippy(checked.log))
+        tally.add("clippy", checks.clippy(checked))
         boots = _checked_boots(bench, checked)
         bench.boot_all([boot for _, boot in boots])
         for title, boot in boots:

@@ -51,6 +51,7 @@ class Kernel:
         self.image = self.obj / "arch/arm64/boot/Image"
         self.install = self.dir / "kselftest"
         self.initrd = self.dir / "initrd.gz"
+        self.stamp = self.dir / "built"
         self.log = bench.settings.logs / f"build-{name}.log"
 
     # Configuration ----------------------------------------------------
@@ -108,7 +109,7 @@ class Kernel:
     def build(self):
         """Build the kernel, its selftests and its initramfs."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        stamp = self.dir / "built"
+        stamp = self.stamp
         state = self._state()
         if state and stamp.exists() and stamp.read_text() == state:
             return
@@ -127,6 +128,10 @@ class Kernel:
             self._selftests(note)
         if state:
             stamp.write_text(state)
+
+    def forget(self):
+        """Have make look at everything again next time."""
+        self.stamp.unlink(missing_ok=True)
 
     def _state(self):
         """What it is made from, in short; None: make has to look."""
