@@ -269,7 +269,8 @@ def _checked_boots(bench, kernel):
         ("KUnit, checked kernel without Xen",
          Boot(bench, kernel, "checked-kunit", mode="kunit", limit=limit)),
         ("kselftests, checked kernel",
-         *bench.testing("checked", kernel, "default", limit=limit)),
+         *bench.testing("checked", kernel, "default", limit=limit,
+                        kargs=f"xentest.timeout={limit // 2}")),
     ]
 
 

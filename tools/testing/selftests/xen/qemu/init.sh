@@ -8,6 +8,7 @@
 #   xentest.run=none        nothing: boot and power off
 #   xentest.run=solo        one test that may bring the kernel down
 #   xentest.test=NAME       with solo or selftests: which test
+#   xentest.timeout=N       with selftests: seconds for each, whatever they say
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
 # that ends without that line has crashed.
 
@@ -31,10 +32,12 @@ hostname xentest
 
 run=selftests
 only=
+timeout=
 for word in $(cat /proc/cmdline); do
 	case $word in
 	xentest.run=*) run=${word#*=} ;;
 	xentest.test=*) only=${word#*=} ;;
+	xentest.timeout=*) timeout=${word#*=} ;;
 	esac
 done
 
@@ -43,10 +46,12 @@ case $run in
 selftests)
 	if [ ! -x $tests/run_kselftest.sh ]; then
 		echo "xentest: no selftests in this image"
-	elif [ -n "$only" ]; then
-		(cd $tests && ./run_kselftest.sh -t "xen:$only")
 	else
-		(cd $tests && ./run_kselftest.sh -c xen)
+		what="-c xen"
+		[ -n "$only" ] && what="-t xen:$only"
+		# shellcheck disable=SC2086
+		(cd $tests &&
+		 ./run_kselftest.sh $what ${timeout:+-o "$timeout"})
 	fi
 	;;
 solo)
