@@ -122,35 +122,58 @@ pub(crate) struct Wanted {
 }
 
 /// What stands behind the pages of a chunk.
-pub(crate) enum Backing {
-    /// Address space that nothing is populated at, for which the pool made struct pages.
-    Mapped(Pagemap<Space>),
-    /// Pages that architecture code had no use for, beginning with this one.
-    Donated(NonNull<bindings::page>),
+///
+/// # Invariants
+///
+/// `first` is the first page of `map`, if there is one.
+pub(crate) struct Backing {
+    first: NonNull<bindings::page>,
+    /// The struct pages that the pool made for address space at which nothing is populated. Without
+    /// them these are pages that architecture code had no use for.
+    map: Option<Pagemap<Space>>,
 }
 
 // SAFETY: The pages behind the pointer belong to no thread; it is only compared and handed out.
 unsafe impl Send for Backing {}
 
 impl Backing {
+    /// Makes the backing of a chunk that the pool has mapped.
+    pub(crate) fn mapped(map: Pagemap<Space>) -> Self {
+        // INVARIANT: As it says.
+        Self {
+            first: map.first_page(),
+            map: Some(map),
+        }
+    }
+
+    /// Makes the backing of pages that were donated, from `first` on.
+    pub(crate) fn donated(first: NonNull<bindings::page>) -> Self {
+        Self { first, map: None }
+    }
+
     /// The first page.
     #[inline]
     pub(crate) fn first_page(&self) -> NonNull<bindings::page> {
-        match self {
-            Self::Mapped(map) => map.first_page(),
-            Self::Donated(first) => *first,
-        }
+        self.first
     }
 
     /// How many pages `page` is behind the first one, if that was donated.
     pub(crate) fn index_of_donated(&self, page: PassedPage) -> Option<usize> {
-        match self {
-            Self::Mapped(_) => None,
-            Self::Donated(first) => {
-                let distance = page.addr().checked_sub(first.addr().get())?;
+        if self.map.is_some() {
+            return None;
+        }
+        let distance = page.addr().checked_sub(self.first.addr().get())?;
 
-                Some(distance / size_of::<bindings::page>())
-            }
+        Some(distance / size_of::<bindings::page>())
+    }
+
+    /// Takes down the struct pages and releases the address space, unless a page is in use.
+    ///
+    /// Sleeps for as long as an RCU grace period takes.
+    pub(crate) fn try_unmap(self) -> Result<(), Self> {
+        match self.map {
+            Some(map) => map.try_unmap().map(drop).map_err(Self::mapped),
+            None => Err(self),
         }
     }
 }

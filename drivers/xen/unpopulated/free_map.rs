@@ -32,12 +32,12 @@ fn mask(first: usize, len: usize) -> Word {
 ///
 /// - `words` has one bit for each of `nr_pages` pages, set while the page is free; the bits behind
 ///   the last page are clear.
-/// - `nr_free` is the number of bits that are set.
+/// - `nr_used` is the number of pages whose bit is clear.
 /// - No word below `words[hint]` has a bit set.
 pub(crate) struct FreeMap {
     words: KVec<Word>,
     nr_pages: usize,
-    nr_free: usize,
+    nr_used: usize,
     hint: usize,
 }
 
@@ -58,7 +58,7 @@ impl FreeMap {
         Ok(Self {
             words,
             nr_pages,
-            nr_free: nr_pages,
+            nr_used: 0,
             hint: 0,
         })
     }
@@ -72,13 +72,48 @@ impl FreeMap {
     /// The number of pages that are free.
     #[inline]
     pub(crate) fn nr_free(&self) -> usize {
-        self.nr_free
+        self.nr_pages - self.nr_used
     }
 
     /// Returns whether every page is free.
     #[inline]
     pub(crate) fn is_wholly_free(&self) -> bool {
-        self.nr_free == self.nr_pages
+        self.nr_used == 0
+    }
+
+    /// Takes the lowest free page, if it is where the last one was found.
+    #[inline]
+    pub(crate) fn take_one(&mut self) -> Option<usize> {
+        let word = self.words.get_mut(self.hint)?;
+        if *word == 0 {
+            return None;
+        }
+        let page = self.hint * WORD_PAGES + word.trailing_zeros() as usize;
+
+        // INVARIANT: The lowest bit that is set is cleared, so one page more is used.
+        *word &= *word - 1;
+        self.nr_used += 1;
+        Some(page)
+    }
+
+    /// Makes a page free, and returns whether it was not before.
+    ///
+    /// The page must be in the chunk.
+    #[inline]
+    pub(crate) fn put_one(&mut self, page: usize) -> bool {
+        let at = page / WORD_PAGES;
+        let bit = 1 << (page % WORD_PAGES);
+
+        match self.words.get_mut(at) {
+            Some(word) if *word & bit == 0 => {
+                // INVARIANT: The bit is set, so one page less is used, and the hint is not above.
+                *word |= bit;
+                self.nr_used -= 1;
+                self.hint = self.hint.min(at);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes the lowest run of free pages, at most `max` of them.
@@ -122,7 +157,7 @@ impl FreeMap {
         }
 
         // INVARIANT: `len` bits were cleared.
-        self.nr_free -= len;
+        self.nr_used += len;
         start..start + len
     }
 
@@ -137,7 +172,7 @@ impl FreeMap {
         offset: usize,
         end: usize,
     ) -> Option<usize> {
-        if nr == 0 || nr > self.nr_free {
+        if nr == 0 || nr > self.nr_free() {
             return None;
         }
 
@@ -186,7 +221,7 @@ impl FreeMap {
         });
 
         // INVARIANT: `added` is the number of bits that were clear and are set now.
-        self.nr_free += added;
+        self.nr_used -= added;
         added
     }
 
@@ -195,7 +230,7 @@ impl FreeMap {
         for_each_word(&mut self.words, start, len, |word, mask, _| *word &= !mask);
 
         // INVARIANT: The caller found all `len` bits set.
-        self.nr_free -= len;
+        self.nr_used += len;
     }
 
     /// The highest free page below `end`.
@@ -293,6 +328,23 @@ mod tests {
         assert_eq!(map.put(4, 1), 1);
         assert_eq!(map.take_lowest(8), 4..5);
         assert_eq!(map.nr_free(), 192);
+        Ok(())
+    }
+
+    #[test]
+    fn a_single_page_is_the_lowest_near_the_last() -> Result {
+        let mut map = map(512, &[(3, 5), (70, 71)])?;
+
+        assert_eq!(map.take_one(), Some(3));
+        assert_eq!(map.take_one(), Some(4));
+        assert_eq!(map.take_one(), None);
+        assert_eq!(map.take_lowest(1), 70..71);
+        assert!(map.put_one(4));
+        assert!(!map.put_one(4));
+        assert_eq!(map.take_one(), Some(4));
+        assert!(map.put_one(500));
+        assert!(!map.put_one(5000));
+        assert_eq!(map.nr_free(), 1);
         Ok(())
     }
 

@@ -63,10 +63,10 @@ impl<B> Chunk<B> {
         self.free.nr_free()
     }
 
-    /// Returns whether the chunk could be given back.
+    /// Returns whether no page is handed out.
     #[inline]
     fn is_idle(&self) -> bool {
-        self.removable && self.free.is_wholly_free()
+        self.free.is_wholly_free()
     }
 
     /// Takes the run of `nr` pages that lies highest at or below frame `max_pfn`.
@@ -150,6 +150,16 @@ impl<B> Removed<B> {
 }
 
 impl Removed<()> {
+    /// The frame number of the first page.
+    pub(crate) fn first_pfn(&self) -> usize {
+        self.chunk.first_pfn
+    }
+
+    /// The number of pages.
+    pub(crate) fn nr_pages(&self) -> usize {
+        self.chunk.free.nr_pages()
+    }
+
     /// Joins a chunk with what stands behind its pages again.
     pub(crate) fn join<B>(self, backing: B) -> (Chunk<B>, Room<B>) {
         (
@@ -177,7 +187,7 @@ pub(crate) struct Totals {
     pub(crate) free: usize,
     /// Chunks.
     pub(crate) chunks: usize,
-    /// Chunks that are wholly free and may be given back.
+    /// Chunks that are wholly free.
     pub(crate) idle: usize,
 }
 
@@ -278,6 +288,41 @@ impl<B> Index<B> {
         self.totals.chunks += 1;
         self.totals.idle += usize::from(idle);
         Ok(())
+    }
+
+    /// Takes one page, if there is one where the last was found.
+    ///
+    /// Returns what stands behind the page, and its place in there.
+    #[inline]
+    pub(crate) fn take_one(&mut self) -> Option<(&B, usize)> {
+        let chunk = self.slots.get_mut(self.cursor)?.as_mut()?;
+        let idle = chunk.is_idle();
+        let page = chunk.free.take_one()?;
+
+        // INVARIANT: The chunk is not wholly free any more, and has a free page less.
+        self.totals.idle -= usize::from(idle);
+        self.totals.free -= 1;
+        Some((&chunk.backing, page))
+    }
+
+    /// Makes one page free, at the time `now`, and returns whether it was not before.
+    #[inline]
+    pub(crate) fn put_one(&mut self, slot: usize, page: usize, now: Jiffies) -> bool {
+        let Some(chunk) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
+            return false;
+        };
+        if !chunk.free.put_one(page) {
+            return false;
+        }
+
+        // INVARIANT: The page is counted, and `cursor` is not above its slot.
+        if chunk.is_idle() {
+            chunk.free_since = now;
+            self.totals.idle += 1;
+        }
+        self.totals.free += 1;
+        self.cursor = self.cursor.min(slot);
+        true
     }
 
     /// Takes `nr` pages, wherever they are, or none if there are fewer.
@@ -385,9 +430,12 @@ impl<B> Index<B> {
             .max()
     }
 
-    /// The wholly free chunks, with their slots, but for the smallest.
+    /// The wholly free chunks that are removable, with their slots, but for the smallest.
     fn spare(&self) -> impl Iterator<Item = (usize, &Chunk<B>)> {
-        let idle = || self.chunks().filter(|(_, chunk)| chunk.is_idle());
+        let idle = || {
+            self.chunks()
+                .filter(|(_, chunk)| chunk.removable && chunk.is_idle())
+        };
         let reserve = idle().min_by_key(|(_, chunk)| chunk.free.nr_pages());
 
         idle().filter(move |(slot, _)| reserve.is_some_and(|(kept, _)| kept != *slot))
@@ -501,6 +549,28 @@ mod tests {
     }
 
     #[test]
+    fn single_pages_are_taken_and_freed_like_others() -> Result {
+        let mut index = index(&[64, 64])?;
+
+        assert!(matches!(index.take_one(), Some((0, 0))));
+        assert_eq!(index.totals().idle, 1);
+        assert_eq!(index.totals().free, 127);
+        assert!(take(&mut index, 63).is_some());
+        assert!(index.take_one().is_none());
+        assert!(take(&mut index, 1).is_some());
+        assert!(matches!(index.take_one(), Some((1, 1))));
+        assert!(index.put_one(0, 9, 0));
+        assert!(!index.put_one(0, 9, 0));
+        assert!(!index.put_one(7, 9, 0));
+        assert!(matches!(index.take_one(), Some((0, 9))));
+        assert!(index.put_one(1, 0, 5));
+        assert!(index.put_one(1, 1, 5));
+        assert_eq!(index.totals().idle, 1);
+        assert_eq!(index.totals().free, 64);
+        Ok(())
+    }
+
+    #[test]
     fn only_old_idle_chunks_go_and_the_smallest_stays() -> Result {
         let mut index = index(&[128, 64, 128, 256])?;
 
@@ -551,7 +621,7 @@ mod tests {
         assert!(index
             .insert(Chunk::new(9000, 99, false, 9)?, room, 0)
             .is_ok());
-        assert_eq!(index.totals().idle, 1);
+        assert_eq!(index.totals().idle, 2);
         assert!(index.remove_idle(100, 0).is_none());
         Ok(())
     }

@@ -32,7 +32,6 @@ use super::{
 };
 use core::{
     mem::MaybeUninit,
-    ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
@@ -112,13 +111,26 @@ impl Pool {
         }
     }
 
-    /// Fills `pages`, or takes none at all.
+    /// Takes one page, if that is simple.
     #[inline]
-    fn take(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
-        let mut rest = pages.iter_mut();
+    fn take_one(&mut self) -> Option<*mut bindings::page> {
+        let (backing, place) = self.index.take_one()?;
 
-        self.index.take(rest.len(), |backing, run| {
-            fill(&mut rest, backing.first_page(), run)
+        Some(backing.first_page().as_ptr().wrapping_add(place))
+    }
+
+    /// Fills `pages`, or takes none at all.
+    fn take(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
+        let nr_pages = pages.len();
+        let mut rest = pages;
+
+        self.index.take(nr_pages, |backing, run| {
+            // There is room for `nr_pages`, and no more are taken.
+            let room = core::mem::take(&mut rest);
+            let (now, later) = room.split_at_mut(run.len().min(room.len()));
+
+            fill(now, backing.first_page().as_ptr().wrapping_add(run.start));
+            rest = later;
         })
     }
 
@@ -139,10 +151,23 @@ impl Pool {
         let Some((slot, start, room)) = self.find(page) else {
             return 0;
         };
+
         let len = run_length(pages, room);
 
         self.put_run(slot, start, len);
         len
+    }
+
+    /// Makes a page free, and returns whether it was handed out.
+    #[inline]
+    fn put_one(&mut self, page: PassedPage) -> bool {
+        let freed = chunk::find(page)
+            .is_some_and(|(slot, start, _)| self.index.put_one(slot, start, glue::now()));
+
+        if freed {
+            self.consider_give_back();
+        }
+        freed
     }
 
     /// Makes pages of one chunk free.
@@ -153,6 +178,12 @@ impl Pool {
         if added != len {
             self.refuse(len - added);
         }
+        self.consider_give_back();
+    }
+
+    /// Sees to it that chunks are given back one day, if there is more than one to spare.
+    #[inline]
+    fn consider_give_back(&mut self) {
         if self.index.totals().idle > 1 && !self.give_back_queued && glue::may_give_back() {
             self.give_back_queued = true;
             glue::queue_give_back(msecs_to_jiffies(IDLE_MSECS));
@@ -194,17 +225,23 @@ impl Pool {
     }
 }
 
-/// Puts the pages of a run that begins behind `first` into the next entries.
-#[inline(always)]
-fn fill<'a>(
-    entries: &mut impl Iterator<Item = &'a mut MaybeUninit<*mut bindings::page>>,
-    first: NonNull<bindings::page>,
-    run: Range<usize>,
-) {
-    let first = first.as_ptr().wrapping_add(run.start);
+/// Fills `entries` with pages in a row, from `first` on.
+#[inline]
+fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut bindings::page) {
+    /// Entries written without a branch between them.
+    const BATCH: usize = 8;
 
-    for (nr, entry) in entries.take(run.len()).enumerate() {
-        entry.write(first.wrapping_add(nr));
+    let mut next = first;
+    let mut batches = entries.chunks_exact_mut(BATCH);
+
+    for batch in &mut batches {
+        for (nr, entry) in batch.iter_mut().enumerate() {
+            entry.write(next.wrapping_add(nr));
+        }
+        next = next.wrapping_add(BATCH);
+    }
+    for (nr, entry) in batches.into_remainder().iter_mut().enumerate() {
+        entry.write(next.wrapping_add(nr));
     }
 }
 
@@ -212,8 +249,10 @@ fn fill<'a>(
 /// `pages`.
 #[inline(always)]
 fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
-    /// Pages compared at once, which is cheaper than one by one.
+    /// Pages compared without a branch between them.
     const BATCH: usize = 8;
+    /// Batches between branches.
+    const BATCHES: usize = 8;
 
     let address = |page: &Option<PassedPage>| page.map_or(0, PassedPage::addr);
     let Some(first) = pages.first().map(address) else {
@@ -223,15 +262,24 @@ fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
     let pages = &pages[..pages.len().min(max)];
     let mut len = 0;
 
-    for batch in pages.chunks_exact(BATCH) {
-        let differ = batch.iter().enumerate().fold(0, |differ, (nr, page)| {
-            differ | (address(page) ^ expected(len + nr))
-        });
+    for stride in pages.chunks_exact(BATCHES * BATCH) {
+        let mut start = len;
+        let same = stride
+            .chunks_exact(BATCH)
+            .map(|batch| {
+                let same = batch.iter().enumerate().fold(true, |same, (nr, page)| {
+                    same & (address(page) == expected(start + nr))
+                });
 
-        if differ != 0 {
+                start += BATCH;
+                usize::from(same)
+            })
+            .sum::<usize>();
+
+        if same != BATCHES {
             break;
         }
-        len += BATCH;
+        len = start;
     }
     while pages
         .get(len)
@@ -313,7 +361,7 @@ impl Growth {
 
         glue::trace_grow(first_pfn, wanted.nr_pages);
         Ok(NewChunk {
-            chunk: Chunk::new(first_pfn, wanted.nr_pages, true, Backing::Mapped(map))?,
+            chunk: Chunk::new(first_pfn, wanted.nr_pages, true, Backing::mapped(map))?,
             room,
         })
     }
@@ -344,7 +392,7 @@ pub(crate) fn start(
             .make_room()
             .map_err(Error::from)
             .and_then(|room| {
-                let chunk = Chunk::new(first_pfn, nr_pages, false, Backing::Donated(first))?;
+                let chunk = Chunk::new(first_pfn, nr_pages, false, Backing::donated(first))?;
                 POOL.lock().add(chunk, room)
             });
         if added.is_err() {
@@ -388,15 +436,18 @@ fn serve<T>(
 /// Fills `pages` with pages, wherever they are.
 #[inline]
 pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    if POOL.lock().take(pages) {
-        return Ok(());
+    if let [entry] = pages {
+        if let Some(page) = POOL.lock().take_one() {
+            entry.write(page);
+            return Ok(());
+        }
     }
-    alloc_more(pages)
+    alloc_many(pages)
 }
 
-/// Does what [`alloc`] does where the pool has not enough pages.
-#[cold]
-fn alloc_more(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
+/// Does what [`alloc`] does for any number of pages.
+#[inline(never)]
+fn alloc_many(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
     let nr_pages = pages.len();
 
     serve(
@@ -453,6 +504,17 @@ pub(crate) fn alloc_run(run: Run) -> Result<NonNull<bindings::page>> {
 /// Takes pages back, in any order, of any chunk or of the fallback.
 #[inline]
 pub(crate) fn free(pages: &[Option<PassedPage>]) {
+    if let [Some(page)] = pages {
+        if POOL.lock().put_one(*page) {
+            return;
+        }
+    }
+    free_many(pages);
+}
+
+/// Does what [`free`] does for any number of pages.
+#[inline(never)]
+fn free_many(pages: &[Option<PassedPage>]) {
     let mut rest = pages;
     let mut pool = POOL.lock();
 
@@ -519,26 +581,14 @@ pub(crate) fn give_back() -> Option<Jiffies> {
         // No one can be handed a page of this chunk any more, so that one that is referenced now
         // was freed too early: then the chunk returns to the index, and is tried again later.
         let (removed, backing) = removed.split();
-        let kept = match backing {
-            Backing::Mapped(map) => {
-                let (first_pfn, nr_pages) = (map.first_pfn(), map.nr_pages());
-
-                match map.try_unmap() {
-                    Ok(space) => {
-                        drop(space);
-                        glue::trace_give_back(first_pfn, nr_pages);
-                        POOL.lock().counts.given_back += 1;
-                        continue;
-                    }
-                    Err(map) => Backing::Mapped(map),
-                }
-            }
-            // Not removable, so never removed.
-            donated => donated,
+        let Err(backing) = backing.try_unmap() else {
+            glue::trace_give_back(removed.first_pfn(), removed.nr_pages());
+            POOL.lock().counts.given_back += 1;
+            continue;
         };
 
         pinned += 1;
-        let (chunk, room) = removed.join(kept);
+        let (chunk, room) = removed.join(backing);
         if let Err(chunk) = POOL.lock().index.insert(chunk, room, glue::now()) {
             // Cannot be: the slot was left a moment ago, and only the holder of `GROWTH` fills one.
             core::mem::forget(chunk);
