@@ -183,7 +183,8 @@ impl Backing {
 /// The chunk is meant for `slot` of the index. Ranges that `target` has but the system knows to be
 /// used otherwise are put into `unusable`, so that they do not get in the way again.
 ///
-/// Sleeps for as long as an RCU grace period takes.
+/// Returns [`ENOMEM`] if `target` has no such range left. Sleeps for as long as an RCU grace period
+/// takes.
 pub(crate) fn map(
     target: &'static Resource,
     wanted: Wanted,
@@ -198,10 +199,14 @@ pub(crate) fn map(
     let bounds = *pluggable.start()..=wanted.max_addr.min(*pluggable.end());
     let flags = Flags::IORESOURCE_MEM | Flags::IORESOURCE_BUSY;
 
+    if bounds.is_empty() {
+        return Err(ENOMEM);
+    }
     loop {
         unusable.reserve(1, GFP_KERNEL)?;
         let reserved =
-            Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)?;
+            Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)
+                .map_err(|error| if error == EBUSY { ENOMEM } else { error })?;
 
         // Where the target is a tree of its own, others must be kept off by the system's.
         let iomem = if core::ptr::eq(target, Resource::iomem()) {

@@ -356,7 +356,7 @@ static const struct attribute_group statistics_group = {
 	.attrs = statistics_attrs,
 };
 
-static int chunks_show(struct seq_file *m, void *v)
+static int ranges_show(struct seq_file *m, void *v)
 {
 	struct xen_unpopulated_statistics stats;
 	unsigned long seen = 0;
@@ -380,7 +380,7 @@ static int chunks_show(struct seq_file *m, void *v)
 
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(chunks);
+DEFINE_SHOW_ATTRIBUTE(ranges);
 
 static int __init unpopulated_statistics_init(void)
 {
@@ -390,7 +390,7 @@ static int __init unpopulated_statistics_init(void)
 		return 0;
 
 	dir = debugfs_create_dir("xen_unpopulated", NULL);
-	debugfs_create_file("chunks", 0444, dir, NULL, &chunks_fops);
+	debugfs_create_file("chunks", 0444, dir, NULL, &ranges_fops);
 
 	return sysfs_create_group(hypervisor_kobj, &statistics_group);
 }
