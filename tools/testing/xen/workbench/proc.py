@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from . import say
 from .errors import Failure
 
 TAIL = 15
+ERROR = re.compile(r"\berror(?:\[E\d+\])?: |\*\*\* .*Error \d+$")
 _running = set()
 _lock = threading.Lock()
 
@@ -48,7 +50,13 @@ def tail_of(path, lines=TAIL):
         return []
     cleaned = ("".join(c for c in raw if c.isprintable() or c == "\t")
                for raw in text.splitlines())
-    return [text for text in cleaned if text.strip()][-lines:]
+    kept = [text for text in cleaned if text.strip()]
+    if lines > 1:
+        # Make goes on for a while after what it fails of.
+        for number, text in enumerate(kept):
+            if ERROR.search(text):
+                return kept[max(0, number - 1):][:lines]
+    return kept[-lines:]
 
 
 def explain(tail):
