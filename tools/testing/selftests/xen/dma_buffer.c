@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Buffers that a device is to reach, made by gnttab_dma_alloc_pages(): by
+ * themselves, and as the dma-bufs that gntdev makes of grant references.
+ */
+
+#include <sys/ioctl.h>
+
+#include "xen_test.h"
+
+typedef uint16_t domid_t;
+typedef uint32_t grant_ref_t;
+#include <xen/gntdev.h>
+
+#define FRAME	2025	/* pages of a Full-HD frame */
+
+static struct xut_page pages[FRAME];
+
+static void pages_of(enum xut_kind kind, bool from_pool)
+{
+	int fd = xt_open(), run, ret, i;
+
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	run = xt_new_alloc(fd, kind, FRAME);
+	XT_CHECK(run >= 0, "allocate: %s", strerror(-run));
+	ret = xt_pages(fd, run, 0, FRAME, pages);
+	XT_CHECK(!ret, "look at pages: %s", strerror(-ret));
+	for (i = 0; i < FRAME; i++) {
+		XT_CHECK(pages[i].pfn == pages[0].pfn + i,
+			 "page %d has frame %#llx, the first %#llx", i,
+			 (unsigned long long)pages[i].pfn,
+			 (unsigned long long)pages[0].pfn);
+		XT_CHECK(!!(pages[i].flags & XUT_PAGE_POOL) == from_pool,
+			 "page %d %s of the pool", i,
+			 from_pool ? "is not" : "is");
+	}
+	ret = xt_free(fd, run);
+	XT_CHECK(!ret, "free: %s", strerror(-ret));
+}
+
+static void coherent_buffer_is_contiguous(void)
+{
+	pages_of(XUT_DMA_COHERENT, xt_is_rust_dma());
+}
+
+static void wc_buffer_is_contiguous(void)
+{
+	pages_of(XUT_DMA_WC, xt_is_rust_dma());
+}
+
+static void buffer_comes_from_the_pool(void)
+{
+	pages_of(XUT_DMA_COHERENT, true);
+}
+
+/* The switch, there and back again; a buffer is freed to where it is from. */
+static void source_can_be_chosen(void)
+{
+	int fd = xt_open(), run, ret;
+
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	ret = xt_set_param("xen_grant_dma_alloc", "source", "ram");
+	XT_CHECK(!ret, "source=ram: %s", strerror(-ret));
+	run = xt_new_alloc(fd, XUT_DMA_COHERENT, 16);
+	XT_CHECK(run >= 0, "allocate from RAM: %s", strerror(-run));
+	ret = xt_pages(fd, run, 0, 16, pages);
+	XT_CHECK(!ret, "look at pages: %s", strerror(-ret));
+	XT_CHECK(!(pages[0].flags & (XUT_PAGE_POOL | XUT_PAGE_DEVICE)),
+		 "source=ram still gives pages of the pool");
+
+	ret = xt_set_param("xen_grant_dma_alloc", "source", "unpopulated");
+	XT_CHECK(!ret, "source=unpopulated: %s", strerror(-ret));
+	pages_of(XUT_DMA_COHERENT, true);
+	ret = xt_set_param("xen_grant_dma_alloc", "source", "moon");
+	XT_CHECK(ret == -EINVAL, "source=moon: %d", ret);
+	pages_of(XUT_DMA_COHERENT, true);
+
+	ret = xt_set_param("xen_grant_dma_alloc", "source", "auto");
+	XT_CHECK(!ret, "source=auto: %s", strerror(-ret));
+	ret = xt_free(fd, run);
+	XT_CHECK(!ret, "free what came from RAM: %s", strerror(-ret));
+	pages_of(XUT_DMA_COHERENT, true);
+}
+
+/* What the importer of a dma-buf gets to see. */
+static struct xut_dmabuf look_at_dmabuf(uint32_t nr, uint32_t flags)
+{
+	struct xut_dmabuf dmabuf = { 0 };
+	struct xt_grants grants;
+	int fd, gntdev, buf, ret;
+
+	fd = xt_open();
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	ret = xt_grants_new(&grants, nr, true);
+	XT_CHECK(!ret, "grant: %s", strerror(-ret));
+	gntdev = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+	buf = xt_dmabuf_new(gntdev, &grants, flags);
+	XT_CHECK(buf >= 0, "dma-buf: %s", strerror(-buf));
+
+	dmabuf.fd = buf;
+	ret = ioctl(fd, XUT_IOC_DMABUF, &dmabuf);
+	XT_CHECK(!ret, "import the dma-buf: %s", strerror(errno));
+	XT_CHECK(dmabuf.size == nr * xt_page_size(), "it has %llu bytes",
+		 (unsigned long long)dmabuf.size);
+
+	/* Of many, Xen's ring of messages would not keep the first ones. */
+	ret = nr <= 64 ? xt_active_grants() : -E2BIG;
+	if (ret >= 0)
+		XT_CHECK(ret >= (int)nr, "Xen has %d active grants", ret);
+	close(buf);
+	close(gntdev);
+	close(fd);
+	xt_grants_end(&grants);
+
+	return dmabuf;
+}
+
+static void one_entry(uint32_t flags)
+{
+	struct xut_dmabuf dmabuf = look_at_dmabuf(FRAME, flags);
+
+	XT_CHECK(dmabuf.contiguous, "it is not contiguous");
+	XT_CHECK(dmabuf.entries == 1, "it has %u entries", dmabuf.entries);
+	XT_CHECK(dmabuf.dma_entries == 1, "the device sees %u entries",
+		 dmabuf.dma_entries);
+}
+
+static void coherent_dmabuf_is_one_entry(void)
+{
+	one_entry(GNTDEV_DMA_FLAG_COHERENT);
+}
+
+static void wc_dmabuf_is_one_entry(void)
+{
+	one_entry(GNTDEV_DMA_FLAG_WC);
+}
+
+static void dmabuf_of_any_pages_works(void)
+{
+	look_at_dmabuf(FRAME, 0);
+}
+
+static void dmabufs_come_and_go(void)
+{
+	int i;
+
+	for (i = 0; i < 20; i++)
+		look_at_dmabuf(1 + i * 13, GNTDEV_DMA_FLAG_COHERENT);
+}
+
+/* Backing is allocated first, so all of it has to be given up again. */
+static void bad_reference_fails_cleanly(void)
+{
+	struct xt_grants grants;
+	int gntdev, buf, ret;
+
+	ret = xt_grants_new(&grants, 64, true);
+	XT_CHECK(!ret, "grant: %s", strerror(-ret));
+	grants.refs[40] = 0x7ffffff;
+	gntdev = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+	buf = xt_dmabuf_new(gntdev, &grants, GNTDEV_DMA_FLAG_COHERENT);
+	XT_CHECK(buf < 0, "it was accepted");
+}
+
+static void wc_and_coherent_exclude_each_other(void)
+{
+	struct xt_grants grants;
+	int gntdev, buf, ret;
+
+	ret = xt_grants_new(&grants, 1, true);
+	XT_CHECK(!ret, "grant: %s", strerror(-ret));
+	gntdev = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+	buf = xt_dmabuf_new(gntdev, &grants,
+			    GNTDEV_DMA_FLAG_COHERENT | GNTDEV_DMA_FLAG_WC);
+	XT_CHECK(buf == -EINVAL, "it returned %d", buf);
+}
+
+static const struct xt_test tests[] = {
+	{ "a coherent buffer has consecutive frames",
+	  coherent_buffer_is_contiguous },
+	{ "a write-combining buffer has consecutive frames",
+	  wc_buffer_is_contiguous },
+	{ "a buffer is made of unpopulated pages",
+	  buffer_comes_from_the_pool, NULL, XT_C_FAILS,
+	  "it allocates RAM and gives that to Xen" },
+	{ "the source of buffers can be chosen while others are in use",
+	  source_can_be_chosen, NULL, XT_C_FAILS, "it has one source only" },
+	{ "a coherent dma-buf is one entry for its importer",
+	  coherent_dmabuf_is_one_entry },
+	{ "a write-combining dma-buf is one entry for its importer",
+	  wc_dmabuf_is_one_entry },
+	{ "a dma-buf without flags reaches its importer whole",
+	  dmabuf_of_any_pages_works },
+	{ "dma-bufs of 20 sizes come and go and leave nothing",
+	  dmabufs_come_and_go },
+	{ "a dma-buf with a bad reference among good ones fails cleanly",
+	  bad_reference_fails_cleanly },
+	{ "a dma-buf cannot be both coherent and write-combining",
+	  wc_and_coherent_exclude_each_other },
+};
+
+int main(void)
+{
+	return xt_main(tests, ARRAY_SIZE(tests));
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the Xen selftests share: a runner that asks Xen for leaks after each
+ * test, the module test_xen_unpopulated, the devices under /dev/xen, and what
+ * Xen and the kernel tell about memory.
+ */
+#ifndef XEN_TEST_H
+#define XEN_TEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kselftest.h"
+#include "test_modules/test_xen_unpopulated.h"
+
+/* How a test ends on a kernel whose pool is the one written in C. */
+enum xt_on_c {
+	XT_C_PASSES,
+	XT_C_FAILS,	/* it is run, and its failure is an expected one */
+	XT_C_UNSAFE,	/* it would oops or corrupt that kernel: not run */
+};
+
+/**
+ * struct xt_test - one test
+ * @name: what it proves
+ * @run: the test, which runs in a process of its own; it passes by returning
+ * @layouts: the layouts that it makes sense in, separated by blanks; NULL: any
+ *	in which there are regions that both kernels can use
+ * @on_c: how it ends on C
+ * @why: the reason, unless it passes
+ */
+struct xt_test {
+	const char *name;
+	void (*run)(void);
+	const char *layouts;
+	enum xt_on_c on_c;
+	const char *why;
+};
+
+int xt_main(const struct xt_test *tests, size_t nr_tests);
+
+/* Ends the process that the test runs in. */
+__noreturn __printf(3, 4)
+void xt_fail(const char *func, int line, const char *fmt, ...);
+__noreturn __printf(1, 2)
+void xt_skip(const char *fmt, ...);
+
+#define XT_CHECK(cond, fmt, ...) do {					\
+	if (!(cond))							\
+		xt_fail(__func__, __LINE__, fmt, ##__VA_ARGS__);	\
+} while (0)
+
+/* Tells whoever watches the kernel log that this line is meant to come. */
+void xt_expect_splat(const char *substring);
+
+/* The machine */
+bool xt_is_dom0(void);
+bool xt_is_rust(void);			/* the pool, that is */
+bool xt_is_rust_dma(void);		/* gnttab_dma_alloc_pages() */
+bool xt_layout_is(const char *names);	/* one of those, separated by blanks */
+int xt_own_domid(void);			/* negative: not known */
+size_t xt_page_size(void);
+int xt_read_file(const char *path, char *buf, size_t size);
+int xt_write_file(const char *path, const char *text);
+int xt_online_cpus(void);
+
+/* Numbers of the Rust pool; negative: there is none of that name. */
+long xt_stat(const char *name);
+int xt_set_param(const char *module, const char *name, const char *value);
+bool xt_wait_stat(const char *name, long value, int seconds);
+
+/* Memory of this domain, in KiB; negative: not known. */
+long xt_meminfo(const char *name);
+long xt_free_kib(void);			/* free, per-CPU lists included */
+
+struct xt_range {
+	uint64_t start;
+	uint64_t end;
+};
+
+/* Ranges in /proc/iomem of this name; returns how many, at most @max. */
+int xt_iomem(const char *name, struct xt_range *ranges, int max);
+#define XT_MAX_RANGES	512
+
+/* Xen, by way of /dev/xen/privcmd; negative: an errno. */
+struct xt_p2m {
+	long mappings_2m;
+	long shattered_2m;
+	long mappings_4k;
+};
+
+int xt_key_p2m(struct xt_p2m *p2m);	/* debug key q, our own domain */
+int xt_active_grants(void);		/* debug key g, all domains */
+long xt_memory_hypercalls(void);	/* memory_op and grant_table_op so far */
+
+/* Pages that are granted to ourselves */
+struct xt_grants {
+	int fd;
+	uint32_t nr_pages;
+	uint64_t index;
+	uint32_t *refs;
+	uint8_t *mem;
+};
+
+int xt_grants_new(struct xt_grants *grants, uint32_t nr_pages, bool writable);
+void xt_grants_end(struct xt_grants *grants);
+
+int xt_gntdev_open(void);
+int xt_gntdev_mmap(int fd, const struct xt_grants *grants, bool writable,
+		   void **mem);
+int xt_gntdev_munmap(int fd, uint64_t index, uint32_t nr_pages, void *mem);
+/* Returns the dma-buf's file descriptor. */
+int xt_dmabuf_new(int fd, const struct xt_grants *grants, uint32_t flags);
+
+/* The module; negative: an errno. */
+void xt_load_module(void);
+int xt_open(void);
+int xt_new(int fd, uint32_t capacity);
+int xt_delete(int fd, int run);
+int xt_alloc(int fd, int run, enum xut_kind kind, uint32_t nr_pages);
+int xt_alloc_run(int fd, int run, uint32_t nr_pages, uint32_t align,
+		 uint64_t max_addr);
+int xt_new_alloc(int fd, enum xut_kind kind, uint32_t nr_pages);
+int xt_free(int fd, int run);
+int xt_cycle(int fd, int run, enum xut_kind kind, uint32_t nr_pages,
+	     uint32_t repeat);
+int xt_free_run(int fd, int run, uint32_t first, uint32_t nr_pages,
+		uint32_t flags);
+int xt_free_pages(int fd, const struct xut_ref *refs, uint32_t nr_pages,
+		  uint32_t flags);
+int xt_pages(int fd, int run, uint32_t first, uint32_t nr_pages,
+	     struct xut_page *pages);
+int xt_hold(int fd, int run, uint32_t first, uint32_t nr_pages);
+int xt_release(int fd, int run, uint32_t first, uint32_t nr_pages);
+int xt_map(int fd, int run, uint32_t first, uint32_t nr_pages,
+	   const uint32_t *refs, uint32_t flags);
+int xt_unmap(int fd, int run, uint32_t first, uint32_t nr_pages);
+int xt_copy_from(int fd, int run, uint64_t offset, void *buf, uint64_t len);
+int xt_copy_to(int fd, int run, uint64_t offset, const void *buf, uint64_t len);
+
+/* Maps grants into all of a run and exchanges data through them, both ways. */
+void xt_run_carries_data(int fd, int run, uint32_t nr_pages);
+
+#endif /* XEN_TEST_H */
