@@ -24,6 +24,11 @@ mount -t sysfs none /sys
 mount -t tmpfs none /tmp
 mount -t debugfs none /sys/kernel/debug 2>/dev/null
 mount -t tracefs none /sys/kernel/tracing 2>/dev/null
+# kselftest's runner writes to /dev/stdout, which devtmpfs does not have.
+ln -s /proc/self/fd /dev/fd
+ln -s /proc/self/fd/0 /dev/stdin
+ln -s /proc/self/fd/1 /dev/stdout
+ln -s /proc/self/fd/2 /dev/stderr
 mkdir -p /dev/pts /dev/shm
 mount -t devpts none /dev/pts 2>/dev/null
 mount -t tmpfs none /dev/shm
