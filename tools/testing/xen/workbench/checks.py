@@ -2,9 +2,10 @@
 """Style checks of the series: rustfmt, clippy, checkpatch."""
 
 import re
-import shutil
+from concurrent import futures
 
 from . import proc, say
+from .cache import key
 from .ktap import Result
 
 # New files of drivers/xen, rust/ and so on fall under entries that
@@ -107,27 +108,44 @@ class Checks:
         return result
 
     def checkpatch(self):
-        """One test for each patch, as it would be sent."""
+        """One test for each patch, as it would be sent.
+
+        checkpatch takes a quarter of a minute for a long patch, so a patch
+        that was good is not looked at again until it changes.
+        """
         result = Result()
-        log = self.logs / "checkpatch.log"
-        log.unlink(missing_ok=True)
-        shutil.rmtree(self.dir, ignore_errors=True)
-        self.dir.mkdir(parents=True)
+        self.dir.mkdir(parents=True, exist_ok=True)
         author = self._author()
-        total = len(self.tree.patches)
-        with say.step("checkpatch --strict"):
-            for number, patch in enumerate(self.tree.patches, 1):
-                path = self.dir / patch.name
-                path.write_text(as_sent(patch, self.tree.repo, number, total,
-                                        author), encoding="utf-8")
-                status = self.bench.toolchain.run(
-                    ["perl", "scripts/checkpatch.pl", "--strict",
-                     "--codespell", "--no-summary", "--color=never",
-                     "--ignore", IGNORED, path], log, "", check=False,
-                    cwd=self.tree.path, append=True)
-                self._count(result, status == 0,
-                            f"checkpatch: patches/{patch.name} (log: {log})")
+        patches = self.tree.patches
+        script = (self.tree.path / "scripts/checkpatch.pl").read_text()
+
+        def good(numbered):
+            number, patch = numbered
+            text = as_sent(patch, self.tree.repo, number, len(patches),
+                           author)
+            passed = self.dir / f"good-{key(text, script, IGNORED)}"
+            if passed.exists():
+                return True
+            path = self.dir / patch.name
+            path.write_text(text, encoding="utf-8")
+            status = self.bench.toolchain.run(
+                ["perl", "scripts/checkpatch.pl", "--strict", "--codespell",
+                 "--no-summary", "--color=never", "--ignore", IGNORED, path],
+                self._patch_log(patch), "", check=False, cwd=self.tree.path)
+            if status == 0:
+                passed.touch()
+            return status == 0
+
+        with say.step("checkpatch --strict"), \
+                futures.ThreadPoolExecutor(self.bench.settings.jobs) as pool:
+            for patch, fine in zip(patches, pool.map(
+                    good, enumerate(patches, 1))):
+                self._count(result, fine, f"checkpatch: patches/{patch.name}"
+                            f" (log: {self._patch_log(patch)})")
         return result
+
+    def _patch_log(self, patch):
+        return self.logs / f"checkpatch-{patch.name}.log"
 
     def bare_commands(self):
         """The commands that people use in their own tree, as far as to the
