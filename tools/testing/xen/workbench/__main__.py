@@ -16,6 +16,8 @@ from .settings import REPO, Settings  # noqa: E402
 
 
 def _interrupted(_signal, _frame):
+    # Threads that wait for a program go on only when it is gone.
+    proc.end_all()
     raise KeyboardInterrupt
 
 
@@ -25,6 +27,7 @@ def main(argv):
         print("usage: python3 -m workbench " + "|".join(COMMANDS),
               file=sys.stderr)
         return 2
+    signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGHUP, _interrupted)
     try:

@@ -15,7 +15,7 @@ from .errors import Failure
 TAIL = 15
 ERROR = re.compile(r"\berror(?:\[E\d+\])?: |\*\*\* .*Error \d+$")
 _running = set()
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def end_group(process, grace=5):
