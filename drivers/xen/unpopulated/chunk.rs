@@ -93,6 +93,12 @@ impl PassedPage {
         self.0.as_ptr()
     }
 
+    /// The same address as a page of the pool.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn as_pool_page(self) -> PoolPage {
+        PoolPage(self.0)
+    }
+
     /// A page to compare with others, and for nothing else.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn nth(nr: usize) -> Self {
@@ -121,50 +127,84 @@ pub(crate) struct Wanted {
     pub(crate) max_addr: PhysAddr,
 }
 
+/// A page of the pool.
+///
+/// This is its address only, which is compared and handed out. Nothing is said of whether the page
+/// is free.
+#[derive(Clone, Copy)]
+pub(crate) struct PoolPage(NonNull<bindings::page>);
+
+// SAFETY: A page belongs to no thread.
+unsafe impl Send for PoolPage {}
+
+impl PoolPage {
+    /// The page that is `nr` pages further in the chunk.
+    #[inline]
+    pub(crate) fn further(self, nr: usize) -> Self {
+        Self(NonNull::new(self.ptr_further(nr)).unwrap_or(self.0))
+    }
+
+    /// The pointer to the `struct page` of the page that is `nr` pages further in the chunk.
+    #[inline]
+    pub(crate) fn ptr_further(self, nr: usize) -> *mut bindings::page {
+        self.as_ptr().wrapping_add(nr)
+    }
+
+    /// The pointer to the `struct page`.
+    #[inline]
+    pub(crate) fn as_ptr(self) -> *mut bindings::page {
+        self.0.as_ptr()
+    }
+
+    /// How many pages `page` is behind this one.
+    #[inline]
+    pub(crate) fn distance_to(self, page: PassedPage) -> usize {
+        page.addr().wrapping_sub(self.0.addr().get()) / size_of::<bindings::page>()
+    }
+}
+
 /// What stands behind the pages of a chunk.
 ///
 /// # Invariants
 ///
 /// `first` is the first page of `map`, if there is one.
 pub(crate) struct Backing {
-    first: NonNull<bindings::page>,
+    first: PoolPage,
     /// The struct pages that the pool made for address space at which nothing is populated. Without
     /// them these are pages that architecture code had no use for.
     map: Option<Pagemap<Space>>,
 }
-
-// SAFETY: The pages behind the pointer belong to no thread; it is only compared and handed out.
-unsafe impl Send for Backing {}
 
 impl Backing {
     /// Makes the backing of a chunk that the pool has mapped.
     pub(crate) fn mapped(map: Pagemap<Space>) -> Self {
         // INVARIANT: As it says.
         Self {
-            first: map.first_page(),
+            first: PoolPage(map.first_page()),
             map: Some(map),
         }
     }
 
     /// Makes the backing of pages that were donated, from `first` on.
     pub(crate) fn donated(first: NonNull<bindings::page>) -> Self {
-        Self { first, map: None }
+        Self {
+            first: PoolPage(first),
+            map: None,
+        }
     }
 
-    /// The first page.
+    /// The page with this place in the chunk, which there must be.
     #[inline]
-    pub(crate) fn first_page(&self) -> NonNull<bindings::page> {
-        self.first
+    pub(crate) fn page(&self, place: usize) -> PoolPage {
+        self.first.further(place)
     }
 
     /// How many pages `page` is behind the first one, if that was donated.
     pub(crate) fn index_of_donated(&self, page: PassedPage) -> Option<usize> {
-        if self.map.is_some() {
-            return None;
+        match self.map {
+            Some(_) => None,
+            None => Some(self.first.distance_to(page)),
         }
-        let distance = page.addr().checked_sub(self.first.addr().get())?;
-
-        Some(distance / size_of::<bindings::page>())
     }
 
     /// Takes down the struct pages and releases the address space, unless a page is in use.

@@ -15,14 +15,14 @@ use kernel::{
 };
 
 /// One word of the bitmap.
-type Word = u64;
+pub(crate) type Word = u64;
 
 /// Pages that one word of the bitmap stands for.
-const WORD_PAGES: usize = Word::BITS as usize;
+pub(crate) const WORD_PAGES: usize = Word::BITS as usize;
 
 /// The bits `first..first + len` of a word; `len` is 1 to 64, and the bits are in the word.
 #[inline(always)]
-fn mask(first: usize, len: usize) -> Word {
+pub(crate) fn mask(first: usize, len: usize) -> Word {
     (Word::MAX >> (WORD_PAGES - len)) << first
 }
 
@@ -81,38 +81,29 @@ impl FreeMap {
         self.nr_used == 0
     }
 
-    /// Takes the lowest free page, if it is where the last one was found.
-    #[inline]
-    pub(crate) fn take_one(&mut self) -> Option<usize> {
-        let word = self.words.get_mut(self.hint)?;
-        if *word == 0 {
-            return None;
-        }
-        let page = self.hint * WORD_PAGES + word.trailing_zeros() as usize;
+    /// Takes all free pages of the lowest word that has any.
+    ///
+    /// Returns the page of the word's bit 0, and the word.
+    pub(crate) fn take_word(&mut self) -> Option<(usize, Word)> {
+        let words = self.words.get_mut(self.hint..)?;
+        let (skipped, word) = words.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
+        let free = core::mem::take(word);
 
-        // INVARIANT: The lowest bit that is set is cleared, so one page more is used.
-        *word &= *word - 1;
-        self.nr_used += 1;
-        Some(page)
+        // INVARIANT: The words before were found empty, and this many bits were cleared.
+        self.hint += skipped;
+        self.nr_used += free.count_ones() as usize;
+        Some((self.hint * WORD_PAGES, free))
     }
 
-    /// Makes a page free, and returns whether it was not before.
-    ///
-    /// The page must be in the chunk.
-    #[inline]
-    pub(crate) fn put_one(&mut self, page: usize) -> bool {
-        let at = page / WORD_PAGES;
-        let bit = 1 << (page % WORD_PAGES);
+    /// Makes pages of a word free again that [`Self::take_word`] took, or that were used before.
+    pub(crate) fn put_word(&mut self, start: usize, free: Word) {
+        let at = start / WORD_PAGES;
 
-        match self.words.get_mut(at) {
-            Some(word) if *word & bit == 0 => {
-                // INVARIANT: The bit is set, so one page less is used, and the hint is not above.
-                *word |= bit;
-                self.nr_used -= 1;
-                self.hint = self.hint.min(at);
-                true
-            }
-            _ => false,
+        if let Some(word) = self.words.get_mut(at) {
+            // INVARIANT: The bits were clear, this many are set, and the hint is not above.
+            self.nr_used -= (free & !*word).count_ones() as usize;
+            *word |= free;
+            self.hint = self.hint.min(at);
         }
     }
 
@@ -332,19 +323,26 @@ mod tests {
     }
 
     #[test]
-    fn a_single_page_is_the_lowest_near_the_last() -> Result {
-        let mut map = map(512, &[(3, 5), (70, 71)])?;
+    fn a_word_can_be_taken_out_and_put_back() -> Result {
+        let mut map = map(512, &[(67, 70), (71, 72), (200, 300)])?;
 
-        assert_eq!(map.take_one(), Some(3));
-        assert_eq!(map.take_one(), Some(4));
-        assert_eq!(map.take_one(), None);
-        assert_eq!(map.take_lowest(1), 70..71);
-        assert!(map.put_one(4));
-        assert!(!map.put_one(4));
-        assert_eq!(map.take_one(), Some(4));
-        assert!(map.put_one(500));
-        assert!(!map.put_one(5000));
-        assert_eq!(map.nr_free(), 1);
+        assert_eq!(map.take_word(), Some((64, 0b1011_1000)));
+        assert_eq!(map.nr_free(), 100);
+        assert_eq!(map.put(65, 1), 1);
+        map.put_word(64, 0b1001_0000);
+        assert_eq!(map.nr_free(), 103);
+        assert_eq!(map.take_word(), Some((64, 0b1001_0010)));
+        assert_eq!(map.take_word(), Some((192, Word::MAX << 8)));
+        assert_eq!(map.take_lowest(9), 256..265);
+        Ok(())
+    }
+
+    #[test]
+    fn there_is_no_word_where_no_page_is_free() -> Result {
+        let mut map = map(512, &[(511, 512)])?;
+
+        assert_eq!(map.take_word(), Some((448, 1 << 63)));
+        assert_eq!(map.take_word(), None);
         Ok(())
     }
 

@@ -35,7 +35,9 @@
 unsigned long xen_unpopulated_pages __initdata;
 
 /* Until the pool is ready, pages are ballooned ones. */
-static DEFINE_STATIC_KEY_FALSE(pool_ready);
+struct xen_unpopulated_key xen_unpopulated_ready = {
+	.key = STATIC_KEY_FALSE_INIT,
+};
 
 /* What arch_xen_unpopulated_init() frees, linked through zone_device_data. */
 static struct page *donated;
@@ -54,12 +56,12 @@ int __weak __init arch_xen_unpopulated_init(struct resource **res)
 	return 0;
 }
 
-static int alloc_early(unsigned int nr_pages, struct page **pages)
+int xen_unpopulated_alloc_early(unsigned int nr_pages, struct page **pages)
 {
 	return xen_alloc_ballooned_pages(nr_pages, pages);
 }
 
-static void free_early(unsigned int nr_pages, struct page **pages)
+void xen_unpopulated_free_early(unsigned int nr_pages, struct page **pages)
 {
 	unsigned int i;
 
@@ -74,137 +76,16 @@ static void free_early(unsigned int nr_pages, struct page **pages)
 	}
 }
 
-/* In a PV domain a page can be mapped to once it has an entry in the p2m. */
-static int populate_p2m(unsigned int nr_pages, struct page **pages)
-{
-#ifdef CONFIG_XEN_HAVE_PVMMU
-	unsigned int i;
-
-	if (!xen_pv_domain())
-		return 0;
-
-	for (i = 0; i < nr_pages; i++) {
-		int ret = xen_alloc_p2m_entry(page_to_pfn(pages[i]));
-
-		if (ret < 0)
-			return ret;
-	}
-#endif
-	return 0;
-}
-
-/**
- * xen_alloc_unpopulated_pages - alloc unpopulated pages
- * @nr_pages: Number of pages
- * @pages: pages returned
- *
- * The pages may lie anywhere. Where there is no unused address space for them
- * they are RAM that is ballooned out. Give them back with
- * xen_free_unpopulated_pages().
- *
- * Context: Process context. May sleep, also for an RCU grace period.
- * Return: 0 on success, error otherwise
- */
-int xen_alloc_unpopulated_pages(unsigned int nr_pages, struct page **pages)
-{
-	int ret;
-
-	if (!static_branch_likely(&pool_ready))
-		return alloc_early(nr_pages, pages);
-
-	ret = xen_unpopulated_alloc(nr_pages, pages);
-	if (IS_ENABLED(CONFIG_XEN_HAVE_PVMMU) && !ret) {
-		ret = populate_p2m(nr_pages, pages);
-		if (ret)
-			xen_unpopulated_free(nr_pages, pages);
-	}
-
-	return ret;
-}
 EXPORT_SYMBOL(xen_alloc_unpopulated_pages);
-
-/**
- * xen_free_unpopulated_pages - return unpopulated pages
- * @nr_pages: Number of pages
- * @pages: pages to return
- *
- * The pages may be in any order, from any number of allocations. Nothing may
- * be mapped to them any more. A page that was not handed out is refused, with a
- * warning the first time, and left as it is.
- *
- * Context: Process context. May sleep.
- */
-void xen_free_unpopulated_pages(unsigned int nr_pages, struct page **pages)
-{
-	if (!static_branch_likely(&pool_ready))
-		free_early(nr_pages, pages);
-	else
-		xen_unpopulated_free(nr_pages, pages);
-}
 EXPORT_SYMBOL(xen_free_unpopulated_pages);
-
-/**
- * xen_alloc_unpopulated_contiguous_pages - alloc consecutive unpopulated pages
- * @nr_pages: Number of pages
- * @align: What the first page's frame number must be a multiple of, a power of
- *	two; 1 if any will do
- * @max_addr: The highest address that the last byte may have
- * @first: The first page, returned; the others follow it
- *
- * The pages are consecutive in the address space of this domain, and lie in one
- * memremap_pages() range. That says nothing of the memory that will be mapped
- * to them. There is no fallback. Give them back with
- * xen_free_unpopulated_contiguous_pages().
- *
- * Context: Process context. May sleep, also for an RCU grace period.
- * Return: 0 on success, -EINVAL if @nr_pages is 0 or @align no power of two,
- *	-ENOMEM if there is no room, -EOPNOTSUPP if there can be none: without
- *	unused address space from Xen, and in a PV domain, where pages with
- *	consecutive frame numbers are not consecutive for anyone else.
- */
-int xen_alloc_unpopulated_contiguous_pages(unsigned int nr_pages,
-					   unsigned int align,
-					   phys_addr_t max_addr,
-					   struct page **first)
-{
-	if (!static_branch_likely(&pool_ready) || xen_pv_domain())
-		return -EOPNOTSUPP;
-
-	return xen_unpopulated_alloc_run(nr_pages, align, max_addr, first);
-}
 EXPORT_SYMBOL_GPL(xen_alloc_unpopulated_contiguous_pages);
-
-/**
- * xen_free_unpopulated_contiguous_pages - return consecutive unpopulated pages
- * @nr_pages: Number of pages
- * @first: The first of the pages to return
- *
- * As xen_free_unpopulated_pages(), for pages in a row. These may be part of an
- * allocation.
- *
- * Context: Process context. May sleep.
- */
-void xen_free_unpopulated_contiguous_pages(unsigned int nr_pages,
-					   struct page *first)
-{
-	if (static_branch_likely(&pool_ready))
-		xen_unpopulated_free_run(nr_pages, first);
-}
 EXPORT_SYMBOL_GPL(xen_free_unpopulated_contiguous_pages);
-
-/**
- * is_xen_unpopulated_page - tell whether a page is an unpopulated one
- * @page: The page, which must be handed out if it is one
- *
- * Context: Any context.
- * Return: true if there is no RAM behind the page, just unused address space;
- *	false for any other page, those that were ballooned out included
- */
-bool is_xen_unpopulated_page(struct page *page)
-{
-	return xen_unpopulated_has(page);
-}
 EXPORT_SYMBOL_GPL(is_xen_unpopulated_page);
+
+bool xen_unpopulated_is_pv(void)
+{
+	return xen_pv_domain();
+}
 
 #ifdef CONFIG_XEN_HAVE_PVMMU
 /*
@@ -230,8 +111,31 @@ int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages)
 
 	return 0;
 }
+
+/* In a PV domain a page can be mapped to once it has an entry in the p2m. */
+int xen_unpopulated_prepare_pages(unsigned int nr_pages, struct page **pages)
+{
+	unsigned int i;
+
+	if (!xen_pv_domain())
+		return 0;
+
+	for (i = 0; i < nr_pages; i++) {
+		int ret = xen_alloc_p2m_entry(page_to_pfn(pages[i]));
+
+		if (ret < 0)
+			return ret;
+	}
+
+	return 0;
+}
 #else
 int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages)
+{
+	return 0;
+}
+
+int xen_unpopulated_prepare_pages(unsigned int nr_pages, struct page **pages)
 {
 	return 0;
 }
@@ -274,7 +178,7 @@ static int set_give_back(const char *val, const struct kernel_param *kp)
 	int ret = param_set_bool(val, kp);
 
 	if (!ret && xen_unpopulated_may_give_back &&
-	    static_key_enabled(&pool_ready))
+	    static_key_enabled(&xen_unpopulated_ready.key))
 		xen_unpopulated_queue_give_back(0);
 
 	return ret;
@@ -311,7 +215,7 @@ static int __init unpopulated_init(void)
 	}
 
 	xen_unpopulated_start(target, donated);
-	static_branch_enable(&pool_ready);
+	static_branch_enable(&xen_unpopulated_ready.key);
 
 	return ret;
 }
@@ -386,7 +290,7 @@ static int __init unpopulated_statistics_init(void)
 {
 	struct dentry *dir;
 
-	if (!static_key_enabled(&pool_ready))
+	if (!static_key_enabled(&xen_unpopulated_ready.key))
 		return 0;
 
 	dir = debugfs_create_dir("xen_unpopulated", NULL);

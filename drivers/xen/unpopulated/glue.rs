@@ -2,7 +2,10 @@
 
 //! What the pool asks of C.
 
-use super::chunk::PassedPage;
+use super::chunk::{
+    PassedPage,
+    PoolPage, //
+};
 use core::{
     mem::MaybeUninit,
     ptr::NonNull, //
@@ -10,10 +13,30 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
+    jump_label::static_branch_unlikely,
     page::page_to_pfn,
     prelude::*,
     time::Jiffies, //
 };
+
+/// Returns whether [`super::pool::start`] has returned.
+#[inline(always)]
+pub(crate) fn is_ready() -> bool {
+    /// The type that the key is the only field of.
+    type Key = bindings::xen_unpopulated_key;
+
+    // SAFETY: It is a static key.
+    unsafe { static_branch_unlikely!(bindings::xen_unpopulated_ready, Key, key) }
+}
+
+/// Returns whether this is a PV domain.
+pub(crate) fn is_pv_domain() -> bool {
+    if !cfg!(CONFIG_XEN_PV) {
+        return false;
+    }
+    // SAFETY: There are no requirements.
+    unsafe { bindings::xen_unpopulated_is_pv() }
+}
 
 /// The time.
 #[inline]
@@ -119,7 +142,7 @@ pub(crate) fn trace_give_back(first_pfn: usize, nr_pages: usize) {
 
 /// Traces the allocation of a run.
 #[inline]
-pub(crate) fn trace_alloc_run(first: NonNull<bindings::page>, nr_pages: usize) {
+pub(crate) fn trace_alloc_run(first: PoolPage, nr_pages: usize) {
     // SAFETY: There are no requirements, as the page is not looked into.
     unsafe { xen_unpopulated_alloc_contiguous(first.as_ptr(), nr_pages) }
 }

@@ -5,7 +5,10 @@
 //! Scattered pages come from the first chunk that has any, runs from the last that has room: pages
 //! gather in few chunks, and the others stay whole or become wholly free and can be given back.
 
-use super::free_map::FreeMap;
+use super::free_map::{
+    FreeMap,
+    Word, //
+};
 use core::ops::Range;
 use kernel::{
     alloc::AllocError,
@@ -191,6 +194,18 @@ pub(crate) struct Totals {
     pub(crate) idle: usize,
 }
 
+/// The free pages of a word, taken out of their chunk.
+pub(crate) struct TakenWord<'a, B> {
+    /// What stands behind the pages of the chunk.
+    pub(crate) backing: &'a B,
+    /// The slot of the chunk.
+    pub(crate) slot: usize,
+    /// The place in the chunk of the page of bit 0.
+    pub(crate) start: usize,
+    /// The pages that were free.
+    pub(crate) free: Word,
+}
+
 /// The chunks of the pool.
 ///
 /// # Invariants
@@ -290,39 +305,50 @@ impl<B> Index<B> {
         Ok(())
     }
 
-    /// Takes one page, if there is one where the last was found.
-    ///
-    /// Returns what stands behind the page, and its place in there.
-    #[inline]
-    pub(crate) fn take_one(&mut self) -> Option<(&B, usize)> {
-        let chunk = self.slots.get_mut(self.cursor)?.as_mut()?;
-        let idle = chunk.is_idle();
-        let page = chunk.free.take_one()?;
+    /// Takes the free pages of the first word that has any.
+    pub(crate) fn take_word(&mut self) -> Option<TakenWord<'_, B>> {
+        loop {
+            let slot = self.cursor;
+            let chunk = self.slots.get_mut(slot)?.as_mut();
 
-        // INVARIANT: The chunk is not wholly free any more, and has a free page less.
+            if chunk.is_some_and(|chunk| chunk.free.nr_free() > 0) {
+                break;
+            }
+            // INVARIANT: This slot has no free page either.
+            self.cursor += 1;
+        }
+
+        let slot = self.cursor;
+        let chunk = self.slots.get_mut(slot)?.as_mut()?;
+        let idle = chunk.is_idle();
+        let (start, free) = chunk.free.take_word()?;
+
+        // INVARIANT: The chunk is not wholly free any more, and has this many free pages less.
         self.totals.idle -= usize::from(idle);
-        self.totals.free -= 1;
-        Some((&chunk.backing, page))
+        self.totals.free -= free.count_ones() as usize;
+        Some(TakenWord {
+            backing: &chunk.backing,
+            slot,
+            start,
+            free,
+        })
     }
 
-    /// Makes one page free, at the time `now`, and returns whether it was not before.
-    #[inline]
-    pub(crate) fn put_one(&mut self, slot: usize, page: usize, now: Jiffies) -> bool {
+    /// Puts back the free pages of a word, free since `since` if they are all of it.
+    pub(crate) fn put_word(&mut self, slot: usize, start: usize, free: Word, since: Jiffies) {
         let Some(chunk) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
-            return false;
+            return;
         };
-        if !chunk.free.put_one(page) {
-            return false;
-        }
+        let before = chunk.free.nr_free();
 
-        // INVARIANT: The page is counted, and `cursor` is not above its slot.
+        chunk.free.put_word(start, free);
         if chunk.is_idle() {
-            chunk.free_since = now;
+            chunk.free_since = since;
             self.totals.idle += 1;
         }
-        self.totals.free += 1;
+        // INVARIANT: The pages are counted, and `cursor` is not above their slot.
+        self.totals.free += chunk.free.nr_free() - before;
         self.cursor = self.cursor.min(slot);
-        true
     }
 
     /// Takes `nr` pages, wherever they are, or none if there are fewer.
@@ -549,24 +575,29 @@ mod tests {
     }
 
     #[test]
-    fn single_pages_are_taken_and_freed_like_others() -> Result {
-        let mut index = index(&[64, 64])?;
+    fn a_word_is_taken_from_the_first_chunk_that_has_one() -> Result {
+        let mut index = index(&[64, 128])?;
 
-        assert!(matches!(index.take_one(), Some((0, 0))));
+        assert!(take(&mut index, 60).is_some());
+        let word = index.take_word().ok_or(EINVAL)?;
+        assert_eq!((*word.backing, word.slot, word.start), (0, 0, 0));
+        assert_eq!(word.free, Word::MAX << 60);
+        assert_eq!(index.totals().free, 128);
         assert_eq!(index.totals().idle, 1);
-        assert_eq!(index.totals().free, 127);
-        assert!(take(&mut index, 63).is_some());
-        assert!(index.take_one().is_none());
-        assert!(take(&mut index, 1).is_some());
-        assert!(matches!(index.take_one(), Some((1, 1))));
-        assert!(index.put_one(0, 9, 0));
-        assert!(!index.put_one(0, 9, 0));
-        assert!(!index.put_one(7, 9, 0));
-        assert!(matches!(index.take_one(), Some((0, 9))));
-        assert!(index.put_one(1, 0, 5));
-        assert!(index.put_one(1, 1, 5));
+
+        let word = index.take_word().ok_or(EINVAL)?;
+        assert_eq!((word.slot, word.start, word.free), (1, 0, Word::MAX));
+        assert_eq!(index.totals().idle, 0);
+        assert!(index.take_word().is_some());
+        assert!(index.take_word().is_none());
+        assert_eq!(index.totals().free, 0);
+
+        index.put_word(1, 64, Word::MAX, 5);
+        index.put_word(1, 0, Word::MAX, 6);
+        assert_eq!(index.totals().free, 128);
         assert_eq!(index.totals().idle, 1);
-        assert_eq!(index.totals().free, 64);
+        assert_eq!(index.longest_idle(10), None);
+        assert_eq!(take_run(&mut index, 128, 1, usize::MAX), Some(1000));
         Ok(())
     }
 

@@ -15,9 +15,11 @@ use super::{
         self,
         Backing,
         PassedPage,
+        PoolPage,
         Wanted,
         GRANULE, //
     },
+    free_map::WORD_PAGES,
     glue,
     growth::Limits,
     index::{
@@ -25,6 +27,11 @@ use super::{
         Index,
         Room,
         Totals, //
+    },
+    open_word::OpenWord,
+    page_list::{
+        fill,
+        run_length, //
     },
     BALLOONED,
     GROWTH,
@@ -79,6 +86,9 @@ pub(crate) struct Counts {
 /// What is protected by [`POOL`].
 pub(crate) struct Pool {
     index: Index<Backing>,
+    /// The word of a chunk that small requests are served from. A page of it is in the index only
+    /// once the word has been closed.
+    open: Option<OpenWord>,
     counts: Counts,
     /// Whether the work that gives back is on its way.
     give_back_queued: bool,
@@ -99,6 +109,7 @@ impl Pool {
     pub(crate) const fn new() -> Self {
         Self {
             index: Index::new(),
+            open: None,
             counts: Counts {
                 grown: 0,
                 given_back: 0,
@@ -111,16 +122,42 @@ impl Pool {
         }
     }
 
-    /// Takes one page, if that is simple.
-    #[inline]
-    fn take_one(&mut self) -> Option<*mut bindings::page> {
-        let (backing, place) = self.index.take_one()?;
+    /// Takes the first word that has a free page out of its chunk, for small requests.
+    fn open_word(&mut self) {
+        self.close_word();
+        if let Some(word) = self.index.take_word() {
+            let first = word.backing.page(word.start);
 
-        Some(backing.first_page().as_ptr().wrapping_add(place))
+            self.open = Some(OpenWord::new(
+                first,
+                word.slot,
+                word.start,
+                word.free,
+                glue::now(),
+            ));
+        }
+    }
+
+    /// Puts the open word back, after which the index has all free pages.
+    fn close_word(&mut self) {
+        if let Some(open) = self.open.take() {
+            let closed = open.close(glue::now());
+
+            self.index
+                .put_word(closed.slot, closed.start, closed.free, closed.since);
+        }
     }
 
     /// Fills `pages`, or takes none at all.
     fn take(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
+        if pages.len() <= WORD_PAGES {
+            self.open_word();
+            if self.open.as_mut().is_some_and(|open| open.take(pages)) {
+                return true;
+            }
+        }
+        self.close_word();
+
         let nr_pages = pages.len();
         let mut rest = pages;
 
@@ -129,16 +166,24 @@ impl Pool {
             let room = core::mem::take(&mut rest);
             let (now, later) = room.split_at_mut(run.len().min(room.len()));
 
-            fill(now, backing.first_page().as_ptr().wrapping_add(run.start));
+            fill(now, backing.page(run.start).as_ptr());
             rest = later;
         })
     }
 
     /// Takes a run, and returns its first page.
-    fn take_run(&mut self, run: Run) -> Option<NonNull<bindings::page>> {
-        let (backing, start) = self.index.take_run(run.nr, run.align, run.max_pfn)?;
+    fn take_run(&mut self, run: Run) -> Option<PoolPage> {
+        let take = |index: &mut Index<Backing>| {
+            let (backing, start) = index.take_run(run.nr, run.align, run.max_pfn)?;
 
-        NonNull::new(backing.first_page().as_ptr().wrapping_add(start))
+            Some(backing.page(start))
+        };
+
+        // The open word is in the way only if there is no room elsewhere.
+        take(&mut self.index).or_else(|| {
+            self.close_word();
+            take(&mut self.index)
+        })
     }
 
     /// Makes the first pages of `pages` free that form one run in one chunk, and returns how many
@@ -158,16 +203,23 @@ impl Pool {
         len
     }
 
-    /// Makes a page free, and returns whether it was handed out.
+    /// Makes pages free, and returns whether that was simple.
     #[inline]
-    fn put_one(&mut self, page: PassedPage) -> bool {
-        let freed = chunk::find(page)
-            .is_some_and(|(slot, start, _)| self.index.put_one(slot, start, glue::now()));
-
-        if freed {
-            self.consider_give_back();
+    fn put_few(&mut self, pages: &[Option<PassedPage>]) -> bool {
+        let Some(open) = &mut self.open else {
+            return false;
+        };
+        let put = match pages {
+            [Some(page)] => open.put_one(*page, glue::now()),
+            _ => open.put(pages, glue::now()),
+        };
+        if !put {
+            return false;
         }
-        freed
+        if open.is_full() && self.index.totals().idle > 0 {
+            self.queue_give_back();
+        }
+        true
     }
 
     /// Makes pages of one chunk free.
@@ -178,13 +230,15 @@ impl Pool {
         if added != len {
             self.refuse(len - added);
         }
-        self.consider_give_back();
+        if self.index.totals().idle > 1 {
+            self.queue_give_back();
+        }
     }
 
-    /// Sees to it that chunks are given back one day, if there is more than one to spare.
+    /// Sees to it that chunks are given back one day.
     #[inline]
-    fn consider_give_back(&mut self) {
-        if self.index.totals().idle > 1 && !self.give_back_queued && glue::may_give_back() {
+    fn queue_give_back(&mut self) {
+        if !self.give_back_queued && glue::may_give_back() {
             self.give_back_queued = true;
             glue::queue_give_back(msecs_to_jiffies(IDLE_MSECS));
         }
@@ -223,71 +277,6 @@ impl Pool {
         self.counts.grown += 1;
         Ok(())
     }
-}
-
-/// Fills `entries` with pages in a row, from `first` on.
-#[inline]
-fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut bindings::page) {
-    /// Entries written without a branch between them.
-    const BATCH: usize = 8;
-
-    let mut next = first;
-    let mut batches = entries.chunks_exact_mut(BATCH);
-
-    for batch in &mut batches {
-        for (nr, entry) in batch.iter_mut().enumerate() {
-            entry.write(next.wrapping_add(nr));
-        }
-        next = next.wrapping_add(BATCH);
-    }
-    for (nr, entry) in batches.into_remainder().iter_mut().enumerate() {
-        entry.write(next.wrapping_add(nr));
-    }
-}
-
-/// The number of pages, at most `max`, that follow each other in the address space as they do in
-/// `pages`.
-#[inline(always)]
-fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
-    /// Pages compared without a branch between them.
-    const BATCH: usize = 8;
-    /// Batches between branches.
-    const BATCHES: usize = 8;
-
-    let address = |page: &Option<PassedPage>| page.map_or(0, PassedPage::addr);
-    let Some(first) = pages.first().map(address) else {
-        return 0;
-    };
-    let expected = |nr: usize| first.wrapping_add(nr.wrapping_mul(size_of::<bindings::page>()));
-    let pages = &pages[..pages.len().min(max)];
-    let mut len = 0;
-
-    for stride in pages.chunks_exact(BATCHES * BATCH) {
-        let mut start = len;
-        let same = stride
-            .chunks_exact(BATCH)
-            .map(|batch| {
-                let same = batch.iter().enumerate().fold(true, |same, (nr, page)| {
-                    same & (address(page) == expected(start + nr))
-                });
-
-                start += BATCH;
-                usize::from(same)
-            })
-            .sum::<usize>();
-
-        if same != BATCHES {
-            break;
-        }
-        len = start;
-    }
-    while pages
-        .get(len)
-        .is_some_and(|page| address(page) == expected(len))
-    {
-        len += 1;
-    }
-    len
 }
 
 /// A request for pages with consecutive frame numbers.
@@ -420,6 +409,7 @@ fn serve<T>(
             if let Some(taken) = take(&mut pool) {
                 return Ok(taken);
             }
+            pool.close_word();
             pool.index.totals()
         };
         let new = add(&mut growth, totals)?;
@@ -436,16 +426,27 @@ fn serve<T>(
 /// Fills `pages` with pages, wherever they are.
 #[inline]
 pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    if let [entry] = pages {
-        if let Some(page) = POOL.lock().take_one() {
-            entry.write(page);
-            return Ok(());
+    let mut pool = POOL.lock();
+
+    match (&mut pool.open, &mut *pages) {
+        (Some(open), [entry]) => {
+            if let Some(page) = open.take_one() {
+                entry.write(page);
+                return Ok(());
+            }
         }
+        (Some(open), pages) if pages.len() <= WORD_PAGES => {
+            if open.take(pages) {
+                return Ok(());
+            }
+        }
+        _ => {}
     }
+    drop(pool);
     alloc_many(pages)
 }
 
-/// Does what [`alloc`] does for any number of pages.
+/// Does what [`alloc`] does where the open word does not do.
 #[inline(never)]
 fn alloc_many(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
     let nr_pages = pages.len();
@@ -482,7 +483,7 @@ fn alloc_ballooned(pages: &mut [MaybeUninit<*mut bindings::page>], cause: Error)
 }
 
 /// Takes `run.nr` pages with consecutive numbers, and returns the first of them.
-pub(crate) fn alloc_run(run: Run) -> Result<NonNull<bindings::page>> {
+pub(crate) fn alloc_run(run: Run) -> Result<PoolPage> {
     let mut steps = 0;
 
     let first = serve(
@@ -504,19 +505,19 @@ pub(crate) fn alloc_run(run: Run) -> Result<NonNull<bindings::page>> {
 /// Takes pages back, in any order, of any chunk or of the fallback.
 #[inline]
 pub(crate) fn free(pages: &[Option<PassedPage>]) {
-    if let [Some(page)] = pages {
-        if POOL.lock().put_one(*page) {
-            return;
-        }
+    if POOL.lock().put_few(pages) {
+        return;
     }
     free_many(pages);
 }
 
-/// Does what [`free`] does for any number of pages.
+/// Does what [`free`] does where it is not as simple.
 #[inline(never)]
 fn free_many(pages: &[Option<PassedPage>]) {
     let mut rest = pages;
     let mut pool = POOL.lock();
+
+    pool.close_word();
 
     while !rest.is_empty() {
         match pool.put(rest) {
@@ -524,6 +525,7 @@ fn free_many(pages: &[Option<PassedPage>]) {
                 drop(pool);
                 rest = free_foreign(rest);
                 pool = POOL.lock();
+                pool.close_word();
             }
             len => rest = &rest[len..],
         }
@@ -552,6 +554,7 @@ pub(crate) fn free_run(first: PassedPage, nr: usize) {
     glue::trace_free_run(first, nr);
 
     let mut pool = POOL.lock();
+    pool.close_word();
     match pool.find(first) {
         Some((slot, start, room)) => {
             let len = nr.min(room);
@@ -573,6 +576,7 @@ pub(crate) fn give_back() -> Option<Jiffies> {
     let _growth = GROWTH.lock();
     let mut pinned = 0;
 
+    POOL.lock().close_word();
     while glue::may_give_back() {
         let Some(removed) = POOL.lock().index.remove_idle(glue::now(), age) else {
             break;
@@ -596,6 +600,7 @@ pub(crate) fn give_back() -> Option<Jiffies> {
     }
 
     let mut pool = POOL.lock();
+    pool.close_word();
     pool.counts.pinned = pinned;
 
     let next = if glue::may_give_back() {
@@ -609,14 +614,16 @@ pub(crate) fn give_back() -> Option<Jiffies> {
 
 /// What the pool has and has done.
 pub(crate) fn statistics() -> (Totals, Counts) {
-    let pool = POOL.lock();
+    let mut pool = POOL.lock();
 
+    pool.close_word();
     (pool.index.totals(), pool.counts)
 }
 
 /// The first frame number of the chunk in `slot`, its pages and how many of them are free.
 pub(crate) fn describe(slot: usize) -> Option<(usize, usize, usize)> {
-    let pool = POOL.lock();
+    let mut pool = POOL.lock();
+    pool.close_word();
     let chunk = pool.index.chunk(slot)?;
 
     Some((chunk.first_pfn(), chunk.nr_pages(), chunk.nr_free()))
@@ -643,28 +650,5 @@ mod tests {
         assert_eq!(max_pfn(PAGE_SIZE as PhysAddr - 1), Some(0));
         assert_eq!(max_pfn(2 * PAGE_SIZE as PhysAddr - 2), Some(0));
         assert_eq!(max_pfn(PhysAddr::MAX), Some(usize::MAX >> PAGE_SHIFT));
-    }
-
-    #[test]
-    fn a_run_ends_where_the_next_page_is_another() -> Result {
-        let mut pages = KVec::new();
-
-        for nr in 1..101 {
-            pages.push(Some(PassedPage::nth(nr)), GFP_KERNEL)?;
-        }
-        assert_eq!(run_length(&pages, usize::MAX), 100);
-        assert_eq!(run_length(&pages, 17), 17);
-        assert_eq!(run_length(&pages[..1], 17), 1);
-        assert_eq!(run_length(&[], 17), 0);
-        for at in [1, 7, 8, 9, 16, 99] {
-            let page = pages[at];
-
-            pages[at] = pages[0];
-            assert_eq!(run_length(&pages, usize::MAX), at);
-            pages[at] = None;
-            assert_eq!(run_length(&pages, usize::MAX), at);
-            pages[at] = page;
-        }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 #ifndef _XEN_UNPOPULATED_H
 #define _XEN_UNPOPULATED_H
 
+#include <linux/jump_label.h>
 #include <linux/types.h>
 
 struct page;
@@ -53,24 +54,31 @@ struct xen_unpopulated_chunk {
  * that has been. All of them may sleep.
  */
 void xen_unpopulated_start(struct resource *target, struct page *donated);
-int xen_unpopulated_alloc(unsigned int nr_pages, struct page **pages);
-void xen_unpopulated_free(unsigned int nr_pages, struct page **pages);
-int xen_unpopulated_alloc_run(unsigned int nr_pages, unsigned int align,
-			      phys_addr_t max_addr, struct page **first);
-void xen_unpopulated_free_run(unsigned int nr_pages, struct page *first);
-bool xen_unpopulated_has(struct page *page);
 unsigned long xen_unpopulated_give_back(void);
 void xen_unpopulated_get_statistics(struct xen_unpopulated_statistics *stats);
 bool xen_unpopulated_get_chunk(unsigned int slot,
 			       struct xen_unpopulated_chunk *chunk);
 
+/**
+ * struct xen_unpopulated_key - the type of a static key, for Rust's sake
+ * @key: the key
+ */
+struct xen_unpopulated_key {
+	struct static_key_false key;
+};
+
 /* In C, see glue.c. */
+extern struct xen_unpopulated_key xen_unpopulated_ready;
 extern bool xen_unpopulated_may_give_back;
 extern unsigned long xen_unpopulated_max_pages;
 
+int xen_unpopulated_alloc_early(unsigned int nr_pages, struct page **pages);
+void xen_unpopulated_free_early(unsigned int nr_pages, struct page **pages);
 void xen_unpopulated_queue_give_back(unsigned long delay);
 void xen_unpopulated_refused(unsigned long nr_pages);
 void xen_unpopulated_fell_back(int cause, unsigned long nr_pages);
+bool xen_unpopulated_is_pv(void);
 int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages);
+int xen_unpopulated_prepare_pages(unsigned int nr_pages, struct page **pages);
 
 #endif /* _XEN_UNPOPULATED_H */

@@ -16,6 +16,8 @@
 //!
 //! - `free_map`: which pages of a chunk are free.
 //! - `index`: the chunks, and which of them serves what.
+//! - `open_word`: the pages that small requests are served from.
+//! - `page_list`: arrays of pages.
 //! - `growth`: how large chunks are.
 //! - `ballooned`: which pages came from the fallback.
 //! - `pool`: all of that put together, under locks.
@@ -38,6 +40,8 @@ mod free_map;
 mod glue;
 mod growth;
 mod index;
+mod open_word;
+mod page_list;
 mod pool;
 
 use chunk::PassedPage;
@@ -92,39 +96,58 @@ unsafe extern "C" fn xen_unpopulated_start(
     pool::start(target, unsafe { glue::Donated::new(donated) });
 }
 
-/// Fills an array with pages, wherever they are.
+/// Fills an array with pages, wherever they are, see `xen.h`.
 ///
 /// # Safety
 ///
 /// `pages` points to room for `nr_pages` pointers, or `nr_pages` is 0.
 #[export]
-unsafe extern "C" fn xen_unpopulated_alloc(
+unsafe extern "C" fn xen_alloc_unpopulated_pages(
     nr_pages: c_uint,
     pages: *mut *mut bindings::page,
 ) -> c_int {
     if nr_pages == 0 {
         return 0;
     }
+    if !glue::is_ready() {
+        // SAFETY: There is room for that many, as required from the caller.
+        return unsafe { bindings::xen_unpopulated_alloc_early(nr_pages, pages) };
+    }
 
     // CAST: A `c_uint` fits into a `usize`.
-    let nr_pages = nr_pages as usize;
+    //
     // SAFETY: There is room for that many, as required from the caller.
-    let pages: &mut [MaybeUninit<_>] =
-        unsafe { core::slice::from_raw_parts_mut(pages.cast(), nr_pages) };
+    let room: &mut [MaybeUninit<_>] =
+        unsafe { core::slice::from_raw_parts_mut(pages.cast(), nr_pages as usize) };
 
-    match pool::alloc(pages) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
+    if let Err(error) = pool::alloc(room) {
+        return error.to_errno();
     }
+    if cfg!(CONFIG_XEN_HAVE_PVMMU) {
+        // SAFETY: All of them have been written now.
+        let ret = unsafe { bindings::xen_unpopulated_prepare_pages(nr_pages, pages) };
+
+        if ret != 0 {
+            // SAFETY: They were just handed out, and nobody else knows them.
+            pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
+        }
+        return ret;
+    }
+    0
 }
 
-/// Takes pages back.
+/// Takes pages back, see `xen.h`.
 ///
 /// # Safety
 ///
 /// `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more.
 #[export]
-unsafe extern "C" fn xen_unpopulated_free(nr_pages: c_uint, pages: *mut *mut bindings::page) {
+unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *mut bindings::page) {
+    if !glue::is_ready() {
+        // SAFETY: There are that many, as required from the caller.
+        return unsafe { bindings::xen_unpopulated_free_early(nr_pages, pages) };
+    }
+
     // SAFETY: There are that many, as required from the caller. A page that is out keeps its chunk
     // in existence.
     //
@@ -132,18 +155,21 @@ unsafe extern "C" fn xen_unpopulated_free(nr_pages: c_uint, pages: *mut *mut bin
     pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
 }
 
-/// Hands out pages with consecutive frame numbers.
+/// Hands out pages with consecutive frame numbers, see `xen.h`.
 ///
 /// # Safety
 ///
 /// `first` points to room for a pointer.
 #[export]
-unsafe extern "C" fn xen_unpopulated_alloc_run(
+unsafe extern "C" fn xen_alloc_unpopulated_contiguous_pages(
     nr_pages: c_uint,
     align: c_uint,
     max_addr: bindings::phys_addr_t,
     first: *mut *mut bindings::page,
 ) -> c_int {
+    if !glue::is_ready() || glue::is_pv_domain() {
+        return EOPNOTSUPP.to_errno();
+    }
     if nr_pages == 0 || !align.is_power_of_two() {
         return EINVAL.to_errno();
     }
@@ -166,14 +192,20 @@ unsafe extern "C" fn xen_unpopulated_alloc_run(
     }
 }
 
-/// Takes back pages with consecutive frame numbers.
+/// Takes back pages with consecutive frame numbers, see `xen.h`.
 ///
 /// # Safety
 ///
 /// `first` points to a page that exists, as do the `nr_pages - 1` that follow, and nobody is to use
 /// any of them any more.
 #[export]
-unsafe extern "C" fn xen_unpopulated_free_run(nr_pages: c_uint, first: *mut bindings::page) {
+unsafe extern "C" fn xen_free_unpopulated_contiguous_pages(
+    nr_pages: c_uint,
+    first: *mut bindings::page,
+) {
+    if !glue::is_ready() {
+        return;
+    }
     // SAFETY: As required from the caller. A page that is out keeps its chunk in existence.
     if let Some(first) = unsafe { PassedPage::new(first) } {
         // CAST: A `c_uint` fits into a `usize`.
@@ -181,13 +213,13 @@ unsafe extern "C" fn xen_unpopulated_free_run(nr_pages: c_uint, first: *mut bind
     }
 }
 
-/// Returns whether a page is in a chunk that the pool has made.
+/// Returns whether a page is in a chunk that the pool has made, see `xen.h`.
 ///
 /// # Safety
 ///
 /// `page` points to a page that exists.
 #[export]
-unsafe extern "C" fn xen_unpopulated_has(page: *mut bindings::page) -> bool {
+unsafe extern "C" fn is_xen_unpopulated_page(page: *mut bindings::page) -> bool {
     // SAFETY: As required from the caller. A page that is out keeps its chunk in existence.
     unsafe { PassedPage::new(page) }.is_some_and(|page| chunk::find(page).is_some())
 }
