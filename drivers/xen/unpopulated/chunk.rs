@@ -62,18 +62,13 @@ impl PassedPage {
     ///
     /// # Safety
     ///
-    /// - `pages` points to `nr_pages` pointers that nobody writes to during `'a`, or `nr_pages` is
-    ///   zero.
+    /// - `pages` points to `nr_pages` pointers that nobody writes to during `'a`.
     /// - Each is null or meets the type's invariants.
     #[inline]
     pub(crate) unsafe fn slice<'a>(
         pages: *mut *mut bindings::page,
         nr_pages: usize,
     ) -> &'a [Option<Self>] {
-        if nr_pages == 0 {
-            return &[];
-        }
-
         // SAFETY: There are that many pointers, as required from the caller. An `Option` of a
         // transparent wrapper of `NonNull` is a pointer that may be null.
         //

@@ -85,6 +85,12 @@ pub(crate) fn tell_fallback(cause: Error, nr_pages: usize) {
     unsafe { bindings::xen_unpopulated_fell_back(cause.to_errno(), nr_pages) }
 }
 
+/// How many pages of RAM could be had without much ado.
+pub(crate) fn available_pages() -> usize {
+    // SAFETY: There are no requirements.
+    usize::try_from(unsafe { bindings::si_mem_available() }).unwrap_or(0)
+}
+
 /// Fills `pages` with ballooned pages.
 pub(crate) fn alloc_ballooned(
     pages: &mut [MaybeUninit<*mut bindings::page>],

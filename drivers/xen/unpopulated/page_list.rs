@@ -34,6 +34,9 @@ pub(crate) fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut
 /// Pages compared without a branch between them.
 const BATCH: usize = 8;
 
+/// What the addresses of two batches differ by.
+const STEP: usize = BATCH * size_of::<bindings::page>();
+
 /// Returns whether there are `batch`, in this order, from the address `first` on.
 #[inline(always)]
 fn is_batch_at(batch: &[Option<PassedPage>], first: usize) -> bool {
@@ -54,14 +57,17 @@ pub(crate) fn is_run(pages: &[Option<PassedPage>]) -> bool {
     let mut at = pages.first().map_or(0, address);
     let batches = pages.chunks_exact(BATCH);
     let rest = batches.remainder();
+    let mut differ = 0_usize;
 
     for batch in batches {
-        if !is_batch_at(batch, at) {
-            return false;
-        }
-        at = at.wrapping_add(BATCH * size_of::<bindings::page>());
+        differ |= usize::from(!is_batch_at(batch, at));
+        at = at.wrapping_add(STEP);
     }
-    is_batch_at(rest, at)
+    for page in rest {
+        differ |= usize::from(address(page) != at);
+        at = at.wrapping_add(size_of::<bindings::page>());
+    }
+    differ == 0
 }
 
 /// The number of pages, at most `max`, that follow the first in the address space as they do in
@@ -70,8 +76,6 @@ pub(crate) fn is_run(pages: &[Option<PassedPage>]) -> bool {
 pub(crate) fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
     /// Batches between branches.
     const BATCHES: usize = 8;
-    /// What the addresses of two batches differ by.
-    const STEP: usize = BATCH * size_of::<bindings::page>();
 
     let pages = &pages[..pages.len().min(max)];
     let mut at = pages.first().map_or(0, address);

@@ -203,23 +203,40 @@ impl Pool {
         len
     }
 
-    /// Makes pages free, and returns whether that was simple.
+    /// Makes a page of the open word free, and returns whether it was one that was out.
+    #[inline]
+    fn put_one(&mut self, page: PassedPage) -> bool {
+        let Some(open) = &mut self.open else {
+            return false;
+        };
+        let put = open.put_one(page, glue::now());
+
+        self.consider_open_word();
+        put
+    }
+
+    /// Makes pages of the open word free, and returns whether they were such that were out.
     #[inline]
     fn put_few(&mut self, pages: &[Option<PassedPage>]) -> bool {
         let Some(open) = &mut self.open else {
             return false;
         };
-        let put = match pages {
-            [Some(page)] => open.put_one(*page, glue::now()),
-            _ => open.put(pages, glue::now()),
-        };
-        if !put {
-            return false;
-        }
-        if open.is_full() && self.index.totals().idle > 0 {
+        let put = open.put(pages, glue::now());
+
+        self.consider_open_word();
+        put
+    }
+
+    /// Sees to it that the chunk of the open word is given back one day, if there may be another
+    /// that is wholly free.
+    #[inline]
+    fn consider_open_word(&mut self) {
+        if !self.give_back_queued
+            && self.index.totals().idle > 0
+            && self.open.as_ref().is_some_and(OpenWord::is_full)
+        {
             self.queue_give_back();
         }
-        true
     }
 
     /// Makes pages of one chunk free.
@@ -426,23 +443,27 @@ fn serve<T>(
 /// Fills `pages` with pages, wherever they are.
 #[inline]
 pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    let mut pool = POOL.lock();
+    if let [entry] = pages {
+        let page = POOL.lock().open.as_mut().and_then(OpenWord::take_one);
 
-    match (&mut pool.open, &mut *pages) {
-        (Some(open), [entry]) => {
-            if let Some(page) = open.take_one() {
-                entry.write(page);
-                return Ok(());
-            }
+        if let Some(page) = page {
+            entry.write(page);
+            return Ok(());
         }
-        (Some(open), pages) if pages.len() <= WORD_PAGES => {
-            if open.take(pages) {
-                return Ok(());
-            }
-        }
-        _ => {}
     }
-    drop(pool);
+    alloc_few(pages)
+}
+
+/// Does what [`alloc`] does for more than one page.
+#[inline(never)]
+fn alloc_few(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
+    if pages.len() <= WORD_PAGES {
+        let mut pool = POOL.lock();
+
+        if pool.open.as_mut().is_some_and(|open| open.take(pages)) {
+            return Ok(());
+        }
+    }
     alloc_many(pages)
 }
 
@@ -460,7 +481,12 @@ fn alloc_many(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
 
 /// Fills `pages` with RAM that is ballooned out.
 fn alloc_ballooned(pages: &mut [MaybeUninit<*mut bindings::page>], cause: Error) -> Result {
-    let mut nodes = KVec::with_capacity(pages.len(), GFP_KERNEL)?;
+    // The balloon would have all other memory used up before it says no.
+    if pages.len() > glue::available_pages() {
+        return Err(cause);
+    }
+
+    let mut nodes = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
     for _ in 0..pages.len() {
         nodes.push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
     }
@@ -505,7 +531,18 @@ pub(crate) fn alloc_run(run: Run) -> Result<PoolPage> {
 /// Takes pages back, in any order, of any chunk or of the fallback.
 #[inline]
 pub(crate) fn free(pages: &[Option<PassedPage>]) {
-    if POOL.lock().put_few(pages) {
+    if let [Some(page)] = pages {
+        if POOL.lock().put_one(*page) {
+            return;
+        }
+    }
+    free_few(pages);
+}
+
+/// Does what [`free`] does for more than one page.
+#[inline(never)]
+fn free_few(pages: &[Option<PassedPage>]) {
+    if pages.len() <= WORD_PAGES && POOL.lock().put_few(pages) {
         return;
     }
     free_many(pages);

@@ -148,6 +148,10 @@ unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *m
         return unsafe { bindings::xen_unpopulated_free_early(nr_pages, pages) };
     }
 
+    if nr_pages == 0 {
+        return;
+    }
+
     // SAFETY: There are that many, as required from the caller. A page that is out keeps its chunk
     // in existence.
     //
