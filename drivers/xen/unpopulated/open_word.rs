@@ -24,8 +24,7 @@ use super::{
 use core::mem::MaybeUninit;
 use kernel::{
     bindings,
-    prelude::*,
-    time::Jiffies, //
+    prelude::*, //
 };
 
 /// A word that was taken out of the bitmap of its chunk.
@@ -38,8 +37,6 @@ pub(crate) struct OpenWord {
     /// The page of bit 0.
     first: PoolPage,
     free: Word,
-    /// Since when all pages have been free, if they are.
-    full_since: Jiffies,
     /// The slot of the chunk.
     slot: usize,
     /// The place of bit 0 in the chunk.
@@ -54,37 +51,27 @@ pub(crate) struct Closed {
     pub(crate) start: usize,
     /// The pages that are free.
     pub(crate) free: Word,
-    /// Since when they have been, if all are.
-    pub(crate) since: Jiffies,
 }
 
 impl OpenWord {
     /// Opens the word of the pages from `first` on, which are `start` and following of the chunk in
     /// `slot`. Those in `free` were free, and are taken out of the chunk's bitmap.
-    pub(crate) fn new(
-        first: PoolPage,
-        slot: usize,
-        start: usize,
-        free: Word,
-        now: Jiffies,
-    ) -> Self {
+    pub(crate) fn new(first: PoolPage, slot: usize, start: usize, free: Word) -> Self {
         // INVARIANT: The caller has cleared the bits in the bitmap.
         Self {
             first,
             free,
-            full_since: now,
             slot,
             start,
         }
     }
 
     /// Closes the word; what is returned must be put into the bitmap.
-    pub(crate) fn close(self, now: Jiffies) -> Closed {
+    pub(crate) fn close(self) -> Closed {
         Closed {
             slot: self.slot,
             start: self.start,
             free: self.free,
-            since: if self.is_full() { self.full_since } else { now },
         }
     }
 
@@ -130,24 +117,21 @@ impl OpenWord {
 
     /// Takes back one page, and returns whether it is one of this word and was handed out.
     #[inline]
-    pub(crate) fn put_one(&mut self, page: PassedPage, now: Jiffies) -> bool {
+    pub(crate) fn put_one(&mut self, page: PassedPage) -> bool {
         let bit = self.first.distance_to(page);
 
         if bit >= WORD_PAGES || self.free & (1 << bit) != 0 {
             return false;
         }
         self.free |= 1 << bit;
-        if self.is_full() {
-            self.full_since = now;
-        }
         true
     }
 
     /// Takes back pages that follow each other as in `pages`, or none at all.
     ///
     /// Returns whether all of them are of this word and were handed out.
-    #[inline]
-    pub(crate) fn put(&mut self, pages: &[Option<PassedPage>], now: Jiffies) -> bool {
+    #[inline(always)]
+    pub(crate) fn put(&mut self, pages: &[Option<PassedPage>]) -> bool {
         let Some(first) = pages.first().copied().flatten() else {
             return false;
         };
@@ -162,9 +146,6 @@ impl OpenWord {
         }
 
         self.free |= mask;
-        if self.is_full() {
-            self.full_since = now;
-        }
         true
     }
 }
@@ -175,7 +156,7 @@ mod tests {
 
     /// A word of pages number 100 and following.
     fn word(free: Word) -> OpenWord {
-        OpenWord::new(PassedPage::nth(100).as_pool_page(), 1, 64, free, 7)
+        OpenWord::new(PassedPage::nth(100).as_pool_page(), 1, 64, free)
     }
 
     /// The pages from number `first` on.
@@ -226,46 +207,45 @@ mod tests {
     fn only_pages_of_the_word_that_are_out_are_taken_back() -> Result {
         let mut word = word(0b10000);
 
-        assert!(!word.put(&pages(99, 1)?, 0));
-        assert!(!word.put(&pages(164, 1)?, 0));
-        assert!(!word.put(&pages(160, 5)?, 0));
-        assert!(!word.put(&pages(104, 1)?, 0));
-        assert!(!word.put(&pages(102, 3)?, 0));
-        assert!(!word.put(&[], 0));
-        assert!(!word.put(&[None], 0));
-        assert!(!word.put(&[Some(PassedPage::nth(100)), None], 0));
-        assert!(!word.put(&[Some(PassedPage::nth(101)), Some(PassedPage::nth(100))], 0));
+        assert!(!word.put(&pages(99, 1)?));
+        assert!(!word.put(&pages(164, 1)?));
+        assert!(!word.put(&pages(160, 5)?));
+        assert!(!word.put(&pages(104, 1)?));
+        assert!(!word.put(&pages(102, 3)?));
+        assert!(!word.put(&[]));
+        assert!(!word.put(&[None]));
+        assert!(!word.put(&[Some(PassedPage::nth(100)), None]));
+        assert!(!word.put(&[Some(PassedPage::nth(101)), Some(PassedPage::nth(100))]));
         assert_eq!(word.free, 0b10000);
 
-        assert!(!word.put_one(PassedPage::nth(99), 0));
-        assert!(!word.put_one(PassedPage::nth(164), 0));
-        assert!(!word.put_one(PassedPage::nth(104), 0));
+        assert!(!word.put_one(PassedPage::nth(99)));
+        assert!(!word.put_one(PassedPage::nth(164)));
+        assert!(!word.put_one(PassedPage::nth(104)));
 
-        assert!(word.put(&pages(100, 3)?, 0));
-        assert!(word.put_one(PassedPage::nth(103), 0));
-        assert!(word.put(&pages(163, 1)?, 0));
+        assert!(word.put(&pages(100, 3)?));
+        assert!(word.put_one(PassedPage::nth(103)));
+        assert!(word.put(&pages(163, 1)?));
         assert_eq!(word.free, 0b11111 | 1 << 63);
-        assert!(!word.put(&pages(163, 1)?, 0));
+        assert!(!word.put(&pages(163, 1)?));
         Ok(())
     }
 
     #[test]
-    fn a_full_word_knows_since_when() -> Result {
+    fn a_word_is_full_when_all_pages_are_back() -> Result {
         let mut word = word(0);
 
-        assert!(word.put(&pages(100, 60)?, 10));
+        assert!(word.put(&pages(100, 60)?));
         assert!(!word.is_full());
-        assert!(word.put(&pages(160, 4)?, 20));
+        assert!(word.put(&pages(160, 4)?));
         assert!(word.is_full());
-        assert_eq!(word.close(30).since, 20);
         Ok(())
     }
 
     #[test]
     fn what_is_closed_is_what_is_free() {
-        let closed = word(0b110).close(30);
+        let closed = word(0b110).close();
 
         assert_eq!((closed.slot, closed.start), (1, 64));
-        assert_eq!((closed.free, closed.since), (0b110, 30));
+        assert_eq!(closed.free, 0b110);
     }
 }

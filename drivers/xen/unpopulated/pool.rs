@@ -128,23 +128,19 @@ impl Pool {
         if let Some(word) = self.index.take_word() {
             let first = word.backing.page(word.start);
 
-            self.open = Some(OpenWord::new(
-                first,
-                word.slot,
-                word.start,
-                word.free,
-                glue::now(),
-            ));
+            self.open = Some(OpenWord::new(first, word.slot, word.start, word.free));
         }
     }
 
     /// Puts the open word back, after which the index has all free pages.
     fn close_word(&mut self) {
         if let Some(open) = self.open.take() {
-            let closed = open.close(glue::now());
+            let closed = open.close();
 
+            // If this makes the chunk wholly free, it counts from now on. That is late, but only
+            // for one chunk, and mostly the one that is kept anyway: the first.
             self.index
-                .put_word(closed.slot, closed.start, closed.free, closed.since);
+                .put_word(closed.slot, closed.start, closed.free, glue::now());
         }
     }
 
@@ -209,7 +205,7 @@ impl Pool {
         let Some(open) = &mut self.open else {
             return false;
         };
-        let put = open.put_one(page, glue::now());
+        let put = open.put_one(page);
 
         self.consider_open_word();
         put
@@ -221,7 +217,7 @@ impl Pool {
         let Some(open) = &mut self.open else {
             return false;
         };
-        let put = open.put(pages, glue::now());
+        let put = open.put(pages);
 
         self.consider_open_word();
         put
@@ -443,18 +439,27 @@ fn serve<T>(
 /// Fills `pages` with pages, wherever they are.
 #[inline]
 pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    if let [entry] = pages {
-        let page = POOL.lock().open.as_mut().and_then(OpenWord::take_one);
-
-        if let Some(page) = page {
-            entry.write(page);
-            return Ok(());
-        }
+    match pages {
+        [entry] => alloc_one(entry),
+        _ => alloc_few(pages),
     }
-    alloc_few(pages)
 }
 
-/// Does what [`alloc`] does for more than one page.
+/// Does what [`alloc`] does for one page.
+#[inline(never)]
+fn alloc_one(entry: &mut MaybeUninit<*mut bindings::page>) -> Result {
+    let page = POOL.lock().open.as_mut().and_then(OpenWord::take_one);
+
+    match page {
+        Some(page) => {
+            entry.write(page);
+            Ok(())
+        }
+        None => alloc_many(core::slice::from_mut(entry)),
+    }
+}
+
+/// Does what [`alloc`] does for a number of pages that the open word may have.
 #[inline(never)]
 fn alloc_few(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
     if pages.len() <= WORD_PAGES {
@@ -467,7 +472,7 @@ fn alloc_few(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
     alloc_many(pages)
 }
 
-/// Does what [`alloc`] does where the open word does not do.
+/// Does what [`alloc`] does where the open word is of no use.
 #[inline(never)]
 fn alloc_many(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
     let nr_pages = pages.len();
@@ -531,15 +536,21 @@ pub(crate) fn alloc_run(run: Run) -> Result<PoolPage> {
 /// Takes pages back, in any order, of any chunk or of the fallback.
 #[inline]
 pub(crate) fn free(pages: &[Option<PassedPage>]) {
-    if let [Some(page)] = pages {
-        if POOL.lock().put_one(*page) {
-            return;
-        }
+    match pages {
+        [page] => free_one(page),
+        _ => free_few(pages),
     }
-    free_few(pages);
 }
 
-/// Does what [`free`] does for more than one page.
+/// Does what [`free`] does for one page.
+#[inline(never)]
+fn free_one(page: &Option<PassedPage>) {
+    if !page.is_some_and(|page| POOL.lock().put_one(page)) {
+        free_many(core::slice::from_ref(page));
+    }
+}
+
+/// Does what [`free`] does for a number of pages that the open word may have had.
 #[inline(never)]
 fn free_few(pages: &[Option<PassedPage>]) {
     if pages.len() <= WORD_PAGES && POOL.lock().put_few(pages) {

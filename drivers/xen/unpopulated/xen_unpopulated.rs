@@ -106,12 +106,12 @@ unsafe extern "C" fn xen_alloc_unpopulated_pages(
     nr_pages: c_uint,
     pages: *mut *mut bindings::page,
 ) -> c_int {
-    if nr_pages == 0 {
-        return 0;
-    }
     if !glue::is_ready() {
         // SAFETY: There is room for that many, as required from the caller.
         return unsafe { bindings::xen_unpopulated_alloc_early(nr_pages, pages) };
+    }
+    if nr_pages == 0 {
+        return 0;
     }
 
     // CAST: A `c_uint` fits into a `usize`.
