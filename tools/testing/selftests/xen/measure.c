@@ -114,6 +114,20 @@ static int64_t nop_alloc(int fd, int run, uint32_t nr, int64_t *nop_free)
 	return best;
 }
 
+/* Booting goes on in the background for a while: wait until memory is quiet. */
+static void settle(void)
+{
+	long before, after = xt_free_kib();
+	int i, still = 0;
+
+	for (i = 0; i < 50 && still < 3; i++) {
+		before = after;
+		usleep(200000);
+		after = xt_free_kib();
+		still = before == after ? still + 1 : 0;
+	}
+}
+
 /* The first page since boot: the pool has to make some first. */
 static void measure_cold(int fd)
 {
@@ -301,6 +315,7 @@ int main(void)
 	}
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 
+	settle();
 	measure_cold(fd);
 
 	run = xt_new(fd, BUFFER_PAGES);

@@ -29,6 +29,14 @@ ln -s /proc/self/fd /dev/fd
 ln -s /proc/self/fd/0 /dev/stdin
 ln -s /proc/self/fd/1 /dev/stdout
 ln -s /proc/self/fd/2 /dev/stderr
+# It also calls GNU's timeout, one option of which busybox does not know.
+rm -f /usr/bin/timeout
+cat > /usr/bin/timeout <<'EOT'
+#!/bin/sh
+[ "$1" = --foreground ] && shift
+exec busybox timeout "$@"
+EOT
+chmod 755 /usr/bin/timeout
 mkdir -p /dev/pts /dev/shm
 mount -t devpts none /dev/pts 2>/dev/null
 mount -t tmpfs none /dev/shm
