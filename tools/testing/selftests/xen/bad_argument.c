@@ -29,7 +29,7 @@ static struct xut_raw raw(enum xut_kind kind, int32_t nr, uint32_t align,
 static void refused(enum xut_kind kind, int32_t nr, uint32_t align,
 		    uint64_t max_addr, bool null, int error)
 {
-	long out = xt_stat("total") - xt_stat("free");
+	long out = xt_pages_out();
 	struct xut_raw r = raw(kind, nr, align, max_addr, null);
 
 	XT_CHECK(r.result == error || (!error && r.result < 0),
@@ -38,7 +38,7 @@ static void refused(enum xut_kind kind, int32_t nr, uint32_t align,
 		 r.result);
 	XT_CHECK(!r.written, "%u entries of the array were written",
 		 r.written);
-	XT_CHECK(xt_stat("total") - xt_stat("free") == out,
+	XT_CHECK(xt_pages_out() == out,
 		 "pages were taken all the same");
 }
 

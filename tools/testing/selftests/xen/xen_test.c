@@ -3,15 +3,11 @@
  * What the Xen selftests share.
  */
 
-#include <ctype.h>
-#include <dirent.h>
+#include <endian.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <time.h>
 
 #include "xen_test.h"
@@ -178,6 +174,19 @@ long xt_stat(const char *name)
 	return read_number(path);
 }
 
+/* The pool may give a chunk back, or grow, between two readings. */
+long xt_pages_out(void)
+{
+	long total, free;
+
+	do {
+		total = xt_stat("total");
+		free = xt_stat("free");
+	} while (total != xt_stat("total"));
+
+	return total - free;
+}
+
 int xt_set_param(const char *module, const char *name, const char *value)
 {
 	char path[128];
@@ -265,6 +274,28 @@ int xt_iomem(const char *name, struct xt_range *ranges, int max)
 			continue;
 		ranges[nr].start = start;
 		ranges[nr++].end = end;
+	}
+
+	return nr;
+}
+
+int xt_extended_regions(struct xt_range *ranges, int max)
+{
+	const char *path = "/sys/firmware/devicetree/base/hypervisor/reg";
+	uint8_t buf[4096];
+	uint64_t cell[2];
+	int len, at, i, nr = 0;
+
+	len = xt_read_file(path, (char *)buf, sizeof(buf));
+	if (len < 0)
+		return len;
+	/* Pairs of 64 bits, big-endian; the first is for the grant table. */
+	for (at = 16; at + 16 <= len && nr < max; at += 16) {
+		memcpy(cell, buf + at, sizeof(cell));
+		for (i = 0; i < 2; i++)
+			cell[i] = be64toh(cell[i]);
+		ranges[nr].start = cell[0];
+		ranges[nr++].end = cell[0] + cell[1] - 1;
 	}
 
 	return nr;
@@ -399,18 +430,26 @@ static int xen_read_console(void)
 	return 0;
 }
 
-/* Let lines that are on their way to the console get there whole. */
+/*
+ * Let lines that are on their way to the console get there whole, before Xen
+ * prints its own: through the pipe to whoever prefixes them, and the terminal.
+ */
 static void settle_console(void)
 {
-	int fd;
+	int console, tries, idle = 0, in_pipe, in_tty;
 
 	fflush(stdout);
-	usleep(20 * 1000);
-	fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
-	if (fd >= 0) {
-		tcdrain(fd);
-		close(fd);
+	console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	for (tries = 0; tries < 100 && idle < 3; tries++) {
+		usleep(5 * 1000);
+		if (ioctl(STDOUT_FILENO, FIONREAD, &in_pipe))
+			in_pipe = 0;
+		if (console < 0 || ioctl(console, TIOCOUTQ, &in_tty))
+			in_tty = 0;
+		idle = in_pipe || in_tty ? 0 : idle + 1;
 	}
+	if (console >= 0)
+		close(console);
 }
 
 /* Presses a debug key and leaves what Xen says in xen_buffer->console. */
@@ -904,7 +943,6 @@ void xt_run_carries_data(int fd, int run, uint32_t nr_pages)
 
 	ret = xt_map(fd, run, 0, nr_pages, grants.refs, 0);
 	XT_CHECK(!ret, "map %u grants: %s", nr_pages, strerror(-ret));
-
 	for (i = 0; i < nr_pages; i++) {
 		ret = xt_copy_from(fd, run, i * page_size + 8, &word,
 				   sizeof(word));
@@ -965,7 +1003,7 @@ struct state {
 static void get_state(struct state *state)
 {
 	state->active_grants = xt_active_grants();
-	state->out = xt_stat("total") - xt_stat("free");
+	state->out = xt_pages_out();
 	state->ballooned = xt_stat("ballooned");
 	state->refused = xt_stat("refused");
 }
@@ -1045,6 +1083,17 @@ static int run_child(const struct xt_test *test)
 	return WEXITSTATUS(status);
 }
 
+/* What a test may have changed, and does not change back when it fails. */
+static void set_defaults(void)
+{
+	if (xt_is_rust()) {
+		xt_set_param("xen_unpopulated", "max_pages", "0");
+		xt_set_param("xen_unpopulated", "give_back", "Y");
+	}
+	if (xt_is_rust_dma())
+		xt_set_param("xen_grant_dma_alloc", "source", "auto");
+}
+
 static void run_test(const struct xt_test *test)
 {
 	const char *layouts = test->layouts;
@@ -1067,6 +1116,7 @@ static void run_test(const struct xt_test *test)
 
 	get_state(&before);
 	ret = run_child(test);
+	set_defaults();
 	leak = leaves_something(&before);
 
 	if (ret == KSFT_SKIP) {

@@ -67,6 +67,7 @@ int xt_online_cpus(void);
 
 /* Numbers of the Rust pool; negative: there is none of that name. */
 long xt_stat(const char *name);
+long xt_pages_out(void);
 int xt_set_param(const char *module, const char *name, const char *value);
 bool xt_wait_stat(const char *name, long value, int seconds);
 
@@ -82,6 +83,9 @@ struct xt_range {
 /* Ranges in /proc/iomem of this name; returns how many, at most @max. */
 int xt_iomem(const char *name, struct xt_range *ranges, int max);
 #define XT_MAX_RANGES	512
+
+/* What Xen says is unused, from the device tree; returns how many. */
+int xt_extended_regions(struct xt_range *ranges, int max);
 
 /* Xen, by way of /dev/xen/privcmd; negative: an errno. */
 struct xt_p2m {

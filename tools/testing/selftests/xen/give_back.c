@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Struct pages, and the address space that they are for, go back when they
+ * have been unused for 10 seconds; a part is kept in reserve.
+ *
+ * To wait for that once and not in each test, the first one sets the scene for
+ * the others, and writes down what it sees.
+ */
+
+#include <sys/mman.h>
+
+#include "xen_test.h"
+
+#define NR		4096
+#define NR_LARGE	8192
+#define NR_SMALL	512
+#define IDLE_SECONDS	10
+
+static struct xt_range ranges[XT_MAX_RANGES];
+static struct xut_page pages[NR_LARGE];
+
+/* What was seen; the processes of all tests share it. */
+struct facts {
+	bool complete;		/* the scene was played to its end */
+	bool partly_used_stayed;
+	bool neighbour_stayed;
+	bool neighbour_intact;
+	bool pinned_stayed;
+	bool pinned_counted;
+	bool pinned_went;
+	bool used_again;
+	bool stayed_while_young;
+	bool went_when_old;
+	long given_back;
+	long kib_back;
+};
+
+static struct facts *facts;
+
+static int nr_ranges(void)
+{
+	return xt_iomem("Xen scratch", ranges, XT_MAX_RANGES);
+}
+
+static bool has_range(const struct xt_range *range)
+{
+	int i, nr = nr_ranges();
+
+	for (i = 0; i < nr; i++)
+		if (ranges[i].start == range->start)
+			return true;
+
+	return false;
+}
+
+static bool goes(const struct xt_range *range, int seconds)
+{
+	int i;
+
+	for (i = 0; i < seconds * 10 && has_range(range); i++)
+		usleep(100 * 1000);
+
+	return !has_range(range);
+}
+
+static int open_module(void)
+{
+	int fd = xt_open();
+
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	return fd;
+}
+
+/* The range in which a run lies. */
+static struct xt_range range_of(int fd, int run)
+{
+	int i, nr = nr_ranges();
+	uint64_t addr;
+
+	XT_CHECK(!xt_pages(fd, run, 0, 1, pages), "look at a page");
+	addr = pages[0].pfn * xt_page_size();
+	for (i = 0; i < nr; i++)
+		if (addr >= ranges[i].start && addr <= ranges[i].end)
+			return ranges[i];
+	xt_fail(__func__, __LINE__, "page at %#llx is in no range",
+		(unsigned long long)addr);
+}
+
+/* Allocates until the pool has grown, so that the last one is in a new range. */
+static int grow(int fd, uint32_t nr)
+{
+	int run, before = nr_ranges();
+
+	do {
+		run = xt_new_alloc(fd, XUT_CONTIGUOUS, nr);
+		XT_CHECK(run >= 0, "allocate: %s", strerror(-run));
+	} while (nr_ranges() == before);
+
+	return run;
+}
+
+static bool is_intact(int fd, int run, uint32_t nr)
+{
+	uint32_t i;
+
+	XT_CHECK(!xt_pages(fd, run, 0, nr, pages), "look at pages");
+	for (i = 0; i < nr; i++)
+		if (pages[i].pfn != pages[0].pfn + i ||
+		    !(pages[i].flags & XUT_PAGE_POOL) ||
+		    !(pages[i].flags & XUT_PAGE_DEVICE) ||
+		    pages[i].refcount != 1)
+			return false;
+
+	return true;
+}
+
+/*
+ * While nothing may go, makes chunks that are wholly free, one of which a page
+ * is out, one of which a page is held, and two that are neighbours, of which
+ * one is in use.  Then lets go what may go.
+ */
+static void nothing_goes_while_turned_off(void)
+{
+	int keep = open_module(), leave = open_module(), holder = open_module();
+	struct xt_range used, pinned, neighbour, gone;
+	int run_used, run_pinned, run, other, nr, i;
+	long given_back, kib;
+
+	XT_CHECK(!xt_set_param("xen_unpopulated", "give_back", "N"),
+		 "there is no such parameter");
+
+	/* The smallest chunk that is free is what is kept in reserve. */
+	grow(leave, NR_SMALL);
+	run_used = grow(keep, NR);
+	used = range_of(keep, run_used);
+	run_pinned = grow(holder, NR);
+	pinned = range_of(holder, run_pinned);
+	run = grow(keep, NR_LARGE);
+	neighbour = range_of(keep, run);
+	for (i = 0; i < 8; i++) {
+		other = grow(leave, NR_LARGE);
+		gone = range_of(leave, other);
+		if (neighbour.end + 1 == gone.start ||
+		    gone.end + 1 == neighbour.start)
+			break;
+	}
+	XT_CHECK(i < 8, "no two ranges are neighbours");
+
+	XT_CHECK(!xt_free_run(keep, run_used, 0, NR / 2, 0) &&
+		 !xt_free_run(keep, run_used, NR / 2 + 1, NR / 2 - 1, 0),
+		 "free all but one");
+	XT_CHECK(!xt_hold(holder, run_pinned, 5, 1), "hold");
+	XT_CHECK(!xt_free(holder, run_pinned), "free while held");
+	close(leave);
+
+	nr = nr_ranges();
+	kib = xt_free_kib();
+	given_back = xt_stat("given_back");
+	sleep(IDLE_SECONDS + 2);
+	XT_CHECK(nr_ranges() == nr && xt_stat("given_back") == given_back,
+		 "of %d ranges there are %d", nr, nr_ranges());
+
+	/* All that was free for long enough goes at once. */
+	XT_CHECK(!xt_set_param("xen_unpopulated", "give_back", "Y"),
+		 "turn it on");
+	XT_CHECK(goes(&gone, 5), "%#llx-%#llx is not given back",
+		 (unsigned long long)gone.start, (unsigned long long)gone.end);
+	usleep(500 * 1000);
+	facts->given_back = xt_stat("given_back") - given_back;
+	facts->kib_back = xt_free_kib() - kib;
+	facts->partly_used_stayed = has_range(&used);
+	facts->pinned_stayed = has_range(&pinned);
+	facts->pinned_counted = xt_stat("pinned") == 1;
+	facts->neighbour_stayed = has_range(&neighbour);
+	facts->neighbour_intact = is_intact(keep, run, NR_LARGE);
+	xt_run_carries_data(keep, run, 1024);
+
+	/* Where it was, there can be another one, lower places filled up. */
+	leave = open_module();
+	for (i = 0; i < 24 && !facts->used_again; i++) {
+		struct xt_range range;
+
+		other = grow(leave, NR_LARGE);
+		range = range_of(leave, other);
+		facts->used_again = range.start <= gone.end &&
+				    gone.start <= range.end;
+	}
+	xt_run_carries_data(leave, other, 1024);
+	gone = range_of(leave, other);
+	XT_CHECK(!xt_release(holder, run_pinned, 5, 1), "release");
+	close(leave);
+	sleep(IDLE_SECONDS / 2);
+	facts->stayed_while_young = has_range(&gone);
+	facts->went_when_old = goes(&gone, IDLE_SECONDS + 5);
+	facts->pinned_went = goes(&pinned, IDLE_SECONDS + 5) &&
+			     !xt_stat("pinned");
+	facts->neighbour_intact &= is_intact(keep, run, NR_LARGE);
+	facts->complete = true;
+}
+
+static void seen(bool fact)
+{
+	XT_CHECK(facts->complete, "the first test was not completed");
+	XT_CHECK(fact, "not so");
+}
+
+static void unused_chunks_go(void)
+{
+	int nr = nr_ranges();
+
+	if (!xt_is_rust()) {
+		/* What other tests have used, and nobody uses now. */
+		sleep(IDLE_SECONDS + 2);
+		XT_CHECK(nr_ranges() < nr, "all %d ranges stay", nr);
+	}
+	seen(facts->given_back > 0);
+	/* 64 bytes of struct page for each page of the largest of them. */
+	XT_CHECK(facts->kib_back >= NR_LARGE * 64 / 1024,
+		 "%ld KiB of RAM came back", facts->kib_back);
+}
+
+static void young_chunks_stay(void)
+{
+	seen(facts->stayed_while_young && facts->went_when_old);
+}
+
+static void partly_used_stays(void)
+{
+	seen(facts->partly_used_stayed);
+}
+
+static void neighbour_works(void)
+{
+	seen(facts->neighbour_stayed && facts->neighbour_intact);
+}
+
+static void pinned_stays(void)
+{
+	seen(facts->pinned_stayed && facts->pinned_counted);
+}
+
+static void pinned_goes_later(void)
+{
+	seen(facts->pinned_went);
+}
+
+static void address_space_is_used_again(void)
+{
+	seen(facts->used_again);
+}
+
+#define NEVER "it never gives anything back"
+
+static const struct xt_test tests[] = {
+	{ "no chunk goes while that is turned off",
+	  nothing_goes_while_turned_off, NULL, XT_C_FAILS, NEVER },
+	{ "chunks that are unused for 10 seconds go, and RAM comes back",
+	  unused_chunks_go, NULL, XT_C_FAILS, NEVER },
+	{ "chunks that are unused for less stay",
+	  young_chunks_stay, NULL, XT_C_FAILS, NEVER },
+	{ "a chunk stays while one of its pages is out",
+	  partly_used_stays, NULL, XT_C_FAILS, NEVER },
+	{ "of two neighbouring chunks one goes, and the other still works",
+	  neighbour_works, NULL, XT_C_FAILS, NEVER },
+	{ "a chunk with a page that somebody holds stays, and is counted",
+	  pinned_stays, NULL, XT_C_FAILS, NEVER },
+	{ "a chunk that was held goes when it is let go of",
+	  pinned_goes_later, NULL, XT_C_FAILS, NEVER },
+	{ "address space that was given back is used again",
+	  address_space_is_used_again, NULL, XT_C_FAILS, NEVER },
+};
+
+int main(void)
+{
+	facts = mmap(NULL, sizeof(*facts), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (facts == MAP_FAILED)
+		ksft_exit_fail_perror("mmap");
+
+	return xt_main(tests, ARRAY_SIZE(tests));
+}

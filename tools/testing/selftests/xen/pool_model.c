@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Random allocations and frees, of scattered pages and of contiguous runs, next
+ * to a model that knows which pages are out.  Each page that is handed out is
+ * looked up there; the pool's own count is compared now and then.
+ *
+ * The seed is printed; give it as the only argument to repeat a sequence.
+ */
+
+#include <time.h>
+
+#include "xen_test.h"
+
+#define OPERATIONS	10000
+#define MAX_RUNS	256
+#define MAX_NR		700
+#define MAX_OUT		24000
+
+static uint64_t seed;
+
+static uint32_t random_below(uint32_t n)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+
+	return (seed >> 11) % n;
+}
+
+/* Frames that are out: a hash table with open addressing. */
+#define SLOTS	131072
+#define EMPTY	0
+#define GONE	1
+
+static uint64_t slots[SLOTS];
+
+static uint64_t *find(uint64_t pfn)
+{
+	uint64_t *gone = NULL;
+	uint32_t i;
+
+	for (i = pfn * 0x9e3779b1 % SLOTS; slots[i] != EMPTY;
+	     i = (i + 1) % SLOTS) {
+		if (slots[i] == pfn)
+			return &slots[i];
+		if (slots[i] == GONE && !gone)
+			gone = &slots[i];
+	}
+
+	return gone ?: &slots[i];
+}
+
+/* An allocation, and which of its pages are still out. */
+struct model {
+	int run;
+	enum xut_kind kind;
+	uint32_t nr;
+	uint32_t nr_out;
+	struct xut_page *pages;
+	bool *out;
+};
+
+static struct model models[MAX_RUNS];
+static uint32_t nr_models, nr_out;
+static struct xut_page pages[MAX_NR];
+static int fd;
+
+static void add(struct model *m)
+{
+	uint32_t i;
+	int ret;
+
+	ret = xt_pages(fd, m->run, 0, m->nr, pages);
+	XT_CHECK(!ret, "look at pages: %s", strerror(-ret));
+	m->pages = malloc(m->nr * sizeof(*m->pages));
+	m->out = malloc(m->nr * sizeof(*m->out));
+	XT_CHECK(m->pages && m->out, "no memory");
+	memcpy(m->pages, pages, m->nr * sizeof(*m->pages));
+
+	for (i = 0; i < m->nr; i++) {
+		uint64_t *slot = find(pages[i].pfn);
+
+		XT_CHECK(*slot != pages[i].pfn, "frame %#llx was out already",
+			 (unsigned long long)pages[i].pfn);
+		XT_CHECK(pages[i].refcount == 1, "frame %#llx has %u references",
+			 (unsigned long long)pages[i].pfn, pages[i].refcount);
+		XT_CHECK(pages[i].flags & XUT_PAGE_DEVICE,
+			 "frame %#llx is RAM", (unsigned long long)pages[i].pfn);
+		*slot = pages[i].pfn;
+		m->out[i] = true;
+	}
+	m->nr_out = m->nr;
+	nr_out += m->nr;
+}
+
+static void remove_page(struct model *m, uint32_t i)
+{
+	*find(m->pages[i].pfn) = GONE;
+	m->out[i] = false;
+	m->nr_out--;
+	nr_out--;
+}
+
+static void forget(struct model *m)
+{
+	int ret = xt_delete(fd, m->run);
+
+	XT_CHECK(!ret, "delete: %s", strerror(-ret));
+	free(m->pages);
+	free(m->out);
+	*m = models[--nr_models];
+}
+
+static uint32_t some_number(void)
+{
+	return random_below(4) ? 1 + random_below(40) :
+	       1 + random_below(MAX_NR);
+}
+
+static void allocate_scattered(void)
+{
+	struct model *m = &models[nr_models++];
+
+	m->kind = random_below(4) ? XUT_SCATTERED : XUT_GNTTAB;
+	m->nr = some_number();
+	m->run = xt_new_alloc(fd, m->kind, m->nr);
+	XT_CHECK(m->run >= 0, "allocate %u: %s", m->nr, strerror(-m->run));
+	add(m);
+}
+
+static void allocate_run(void)
+{
+	struct model *m = &models[nr_models++];
+	uint32_t i, align = 1U << random_below(10);
+	int ret;
+
+	m->kind = XUT_CONTIGUOUS;
+	m->nr = some_number();
+	m->run = xt_new(fd, m->nr);
+	XT_CHECK(m->run >= 0, "make room for %u: %s", m->nr,
+		 strerror(-m->run));
+	ret = xt_alloc_run(fd, m->run, m->nr, align, UINT64_MAX);
+	XT_CHECK(!ret, "allocate a run of %u: %s", m->nr, strerror(-ret));
+	add(m);
+	XT_CHECK(!(pages[0].pfn % align), "frame %#llx, alignment %u",
+		 (unsigned long long)pages[0].pfn, align);
+	for (i = 1; i < m->nr; i++)
+		XT_CHECK(pages[i].pfn == pages[0].pfn + i,
+			 "page %u is not where the run goes on", i);
+}
+
+static void free_whole(void)
+{
+	struct model *m = &models[random_below(nr_models)];
+	uint32_t i;
+	int ret;
+
+	if (m->nr_out != m->nr)
+		return;
+	ret = xt_free(fd, m->run);
+	XT_CHECK(!ret, "free: %s", strerror(-ret));
+	for (i = 0; i < m->nr; i++)
+		remove_page(m, i);
+	forget(m);
+}
+
+/* A part of a run, by the function for runs. */
+static void free_part(void)
+{
+	struct model *m = &models[random_below(nr_models)];
+	uint32_t i, first = random_below(m->nr);
+	uint32_t nr = 1 + random_below(m->nr - first);
+	int ret;
+
+	if (m->kind != XUT_CONTIGUOUS)
+		return;
+	for (i = first; i < first + nr; i++)
+		if (!m->out[i])
+			return;
+	ret = xt_free_run(fd, m->run, first, nr, 0);
+	XT_CHECK(!ret, "free %u of a run: %s", nr, strerror(-ret));
+	for (i = first; i < first + nr; i++)
+		remove_page(m, i);
+	if (!m->nr_out)
+		forget(m);
+}
+
+/* Any pages from any allocations in any order, by the function for pages. */
+static void free_mixed(void)
+{
+	struct xut_ref refs[200];
+	uint32_t i, wanted = 1 + random_below(200), nr = 0;
+	int ret;
+
+	for (i = 0; i < wanted; i++) {
+		struct model *m = &models[random_below(nr_models)];
+		uint32_t page = random_below(m->nr);
+
+		if (!m->out[page])
+			continue;
+		refs[nr].id = m->run;
+		refs[nr++].index = page;
+		remove_page(m, page);
+	}
+	if (!nr)
+		return;
+	ret = xt_free_pages(fd, refs, nr, 0);
+	XT_CHECK(!ret, "free %u mixed pages: %s", nr, strerror(-ret));
+	for (i = nr_models; i--;)
+		if (!models[i].nr_out)
+			forget(&models[i]);
+}
+
+static void compare(long out_before, long refused_before)
+{
+	long out;
+
+	if (!xt_is_rust())
+		return;
+	out = xt_pages_out() - out_before;
+	XT_CHECK(out == nr_out,
+		 "the pool says that %ld pages are out, the model %u", out,
+		 nr_out);
+	XT_CHECK(xt_stat("refused") == refused_before,
+		 "the pool refused %ld pages",
+		 xt_stat("refused") - refused_before);
+}
+
+static void random_operations(bool runs)
+{
+	long out_before = xt_pages_out();
+	long refused_before = xt_stat("refused");
+	uint32_t i;
+
+	fd = xt_open();
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	if (!seed)
+		seed = time(NULL) * 0x9e3779b97f4a7c15ULL | 1;
+	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
+
+	for (i = 0; i < OPERATIONS; i++) {
+		uint32_t op = random_below(8);
+		bool full = nr_models == MAX_RUNS || nr_out > MAX_OUT;
+
+		if (!nr_models || (op < 4 && !full)) {
+			if (runs && op % 2)
+				allocate_run();
+			else
+				allocate_scattered();
+		} else if (op < 5) {
+			free_mixed();
+		} else if (op < 6) {
+			free_part();
+		} else {
+			free_whole();
+		}
+		if (!(i % 16))
+			compare(out_before, refused_before);
+	}
+	compare(out_before, refused_before);
+	ksft_print_msg("%u pages out in %u allocations\n", nr_out, nr_models);
+
+	while (nr_models) {
+		struct model *m = &models[nr_models - 1];
+
+		for (i = 0; i < m->nr; i++) {
+			struct xut_ref ref = { .id = m->run, .index = i };
+
+			if (!m->out[i])
+				continue;
+			XT_CHECK(!xt_free_pages(fd, &ref, 1, 0), "free one");
+			remove_page(m, i);
+		}
+		forget(m);
+	}
+	compare(out_before, refused_before);
+}
+
+static void scattered_alone(void)
+{
+	random_operations(false);
+}
+
+static void scattered_and_contiguous(void)
+{
+	random_operations(true);
+}
+
+#define LAYOUTS "default small one fragmented low several"
+
+static const struct xt_test tests[] = {
+	{ "10,000 random operations on scattered pages agree with a model",
+	  scattered_alone },
+	{ "10,000 random operations on pages and runs agree with a model",
+	  scattered_and_contiguous, LAYOUTS, XT_C_FAILS,
+	  "it hands out no contiguous runs" },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		seed = strtoull(argv[1], NULL, 0);
+
+	return xt_main(tests, ARRAY_SIZE(tests));
+}
