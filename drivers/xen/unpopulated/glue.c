@@ -221,7 +221,7 @@ static int __init unpopulated_init(void)
 }
 early_initcall(unpopulated_init);
 
-#define STATISTIC(_name)						\
+#define STATISTIC_SHOW(_name)						\
 static ssize_t _name##_show(struct kobject *kobj,			\
 			    struct kobj_attribute *attr, char *buf)	\
 {									\
@@ -229,18 +229,27 @@ static ssize_t _name##_show(struct kobject *kobj,			\
 									\
 	xen_unpopulated_get_statistics(&stats);				\
 	return sysfs_emit(buf, "%lu\n", stats._name);			\
-}									\
-static struct kobj_attribute _name##_attr = __ATTR_RO(_name)
+}
 
-STATISTIC(total);
-STATISTIC(free);
-STATISTIC(chunks);
-STATISTIC(ballooned);
-STATISTIC(grown);
-STATISTIC(given_back);
-STATISTIC(refused);
-STATISTIC(pinned);
-STATISTIC(fallback);
+STATISTIC_SHOW(total)
+STATISTIC_SHOW(free)
+STATISTIC_SHOW(chunks)
+STATISTIC_SHOW(ballooned)
+STATISTIC_SHOW(grown)
+STATISTIC_SHOW(given_back)
+STATISTIC_SHOW(refused)
+STATISTIC_SHOW(pinned)
+STATISTIC_SHOW(fallback)
+
+static struct kobj_attribute total_attr = __ATTR_RO(total);
+static struct kobj_attribute free_attr = __ATTR_RO(free);
+static struct kobj_attribute chunks_attr = __ATTR_RO(chunks);
+static struct kobj_attribute ballooned_attr = __ATTR_RO(ballooned);
+static struct kobj_attribute grown_attr = __ATTR_RO(grown);
+static struct kobj_attribute given_back_attr = __ATTR_RO(given_back);
+static struct kobj_attribute refused_attr = __ATTR_RO(refused);
+static struct kobj_attribute pinned_attr = __ATTR_RO(pinned);
+static struct kobj_attribute fallback_attr = __ATTR_RO(fallback);
 
 static struct attribute *statistics_attrs[] = {
 	&total_attr.attr,
