@@ -108,7 +108,7 @@ static void run_while_held(void)
 	freed_while_held(XUT_CONTIGUOUS);
 }
 
-#define ANY "default none small one fragmented low several"
+#define ANY "default none one fragmented low several"
 
 static const struct xt_test tests[] = {
 	{ "pages in a pipe stay mapped, with their data, until it is read",

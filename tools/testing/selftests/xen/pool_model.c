@@ -286,7 +286,7 @@ static void scattered_and_contiguous(void)
 	random_operations(true);
 }
 
-#define LAYOUTS "default small one fragmented low several"
+#define LAYOUTS "default one fragmented low several"
 
 static const struct xt_test tests[] = {
 	{ "10,000 random operations on scattered pages agree with a model",
