@@ -26,9 +26,9 @@ layout()
 		memory=1280 ;;
 	one)		# one usable section
 		memory=1024 dom0=512 ;;
-	fragmented)	# seven regions, and one aligned section in all of them
+	fragmented)	# eight regions of less than two sections, none aligned
 		holes="0x46000000 0x4c000000 0x53000000 0x5a000000
-		       0xa4000000 0xb5000000" ;;
+		       0xa4000000 0xa9000000 0xb5000000" ;;
 	low)		# the first region lies below the linear map
 		memory=3072 ;;
 	several)	# four regions around three banks of dom0's RAM
