@@ -208,7 +208,11 @@ def test(settings):
     kernels = bench.kernels()
     for title, boot in _test_boots(bench, kernels):
         tally.add_boot(title, boot)
-    if "rust" in kernels:
+    if not bench.menu.on("CHECKED_KERNEL"):
+        tally.add("checked kernel", Result(
+            skipped=1, skips=["clippy, KUnit and kselftests on a checked "
+                              "kernel (make menuconfig switches it on)"]))
+    elif "rust" in kernels:
         checked = bench.kernel_checked()
         checked.build()
         tally.add("clippy", checks.clippy(checked))
