@@ -58,6 +58,18 @@ static void scattered_too_many(void)
 	refused(XUT_SCATTERED, INT_MIN, 1, UINT64_MAX, false, -ENOMEM);
 }
 
+/* Neither address space nor RAM for struct pages goes into a lost cause. */
+static void lost_cause(void)
+{
+	long total = xt_stat("total"), free_kib = xt_free_kib();
+
+	refused(XUT_SCATTERED, INT_MAX, 1, UINT64_MAX, false, -ENOMEM);
+	XT_CHECK(xt_stat("total") <= total, "the pool grew by %ld pages",
+		 xt_stat("total") - total);
+	XT_CHECK(free_kib - xt_free_kib() < 1024, "%ld KiB of RAM gone",
+		 free_kib - xt_free_kib());
+}
+
 static void run_of_none(void)
 {
 	refused(XUT_CONTIGUOUS, 0, 1, UINT64_MAX, false, -EINVAL);
@@ -126,6 +138,8 @@ static void buffer_without_array(void)
 
 static const struct xt_test tests[] = {
 	{ "no scattered pages are always to be had", scattered_none },
+	{ "a request that cannot be met does not make the pool grow",
+	  lost_cause, NULL, XT_C_UNSAFE, OVERFLOWS },
 	{ "more scattered pages than can exist are refused",
 	  scattered_too_many, NULL, XT_C_UNSAFE, OVERFLOWS },
 	{ "a run of no pages is refused",

@@ -192,27 +192,25 @@ static void the_ceiling_holds(void)
 	XT_CHECK(xt_stat("total") > total, "it did not grow");
 }
 
-#define LAYOUTS "default one fragmented low several"
-
 static const struct xt_test tests[] = {
 	{ "after exhaustion what is freed can be had again",
-	  what_is_freed_can_be_had_again, LAYOUTS },
+	  what_is_freed_can_be_had_again },
 	{ "an exhausted pool hands out ballooned pages",
-	  pages_come_from_the_balloon, LAYOUTS, XT_C_FAILS,
+	  pages_come_from_the_balloon, NULL, XT_C_FAILS,
 	  "it fails where a region is used up" },
 	{ "pages of the balloon and of the pool can be freed in one call",
-	  both_can_be_freed_in_one_call, LAYOUTS, XT_C_FAILS,
+	  both_can_be_freed_in_one_call, NULL, XT_C_FAILS,
 	  "it fails where a region is used up" },
 	{ "an exhausted pool refuses runs until there is room",
-	  runs_are_refused_until_there_is_room, LAYOUTS, XT_C_FAILS,
+	  runs_are_refused_until_there_is_room, NULL, XT_C_FAILS,
 	  "it hands out no contiguous runs" },
 	{ "with an exhausted pool DMA buffers come from RAM",
-	  buffers_come_from_ram, LAYOUTS },
+	  buffers_come_from_ram },
 	{ "with an exhausted pool DMA buffers are refused if RAM is not wanted",
-	  buffers_are_refused_if_ram_is_not_wanted, LAYOUTS, XT_C_FAILS,
+	  buffers_are_refused_if_ram_is_not_wanted, NULL, XT_C_FAILS,
 	  "it knows RAM only" },
 	{ "the pool grows up to its ceiling and not beyond",
-	  the_ceiling_holds, LAYOUTS, XT_C_FAILS, "it has no ceiling" },
+	  the_ceiling_holds, NULL, XT_C_FAILS, "it has no ceiling" },
 };
 
 int main(void)

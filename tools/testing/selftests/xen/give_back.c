@@ -13,6 +13,7 @@
 
 #define NR		4096
 #define NR_LARGE	8192
+#define MAX_PAIRS	16
 #define NR_SMALL	512
 #define IDLE_SECONDS	10
 
@@ -114,6 +115,42 @@ static bool is_intact(int fd, int run, uint32_t nr)
 	return true;
 }
 
+struct chunk {
+	int run;
+	struct xt_range range;
+};
+
+static struct chunk grow_chunk(int fd, uint32_t nr)
+{
+	struct chunk chunk = { .run = grow(fd, nr) };
+
+	chunk.range = range_of(fd, chunk.run);
+	return chunk;
+}
+
+/* Makes two chunks that touch each other, one for each of two. */
+static void grow_neighbours(int fd_a, int fd_b, struct chunk *a,
+			    struct chunk *b)
+{
+	struct chunk as[MAX_PAIRS], bs[MAX_PAIRS];
+	int i, j, nr;
+
+	for (nr = 1; nr <= MAX_PAIRS; nr++) {
+		as[nr - 1] = grow_chunk(fd_a, NR);
+		bs[nr - 1] = grow_chunk(fd_b, NR);
+		for (i = 0; i < nr; i++) {
+			for (j = 0; j < nr; j++) {
+				*a = as[i];
+				*b = bs[j];
+				if (a->range.end + 1 == b->range.start ||
+				    b->range.end + 1 == a->range.start)
+					return;
+			}
+		}
+	}
+	xt_fail(__func__, __LINE__, "no two ranges are neighbours");
+}
+
 /*
  * While nothing may go, makes chunks that are wholly free, one of which a page
  * is out, one of which a page is held, and two that are neighbours, of which
@@ -122,9 +159,9 @@ static bool is_intact(int fd, int run, uint32_t nr)
 static void nothing_goes_while_turned_off(void)
 {
 	int keep = open_module(), leave = open_module(), holder = open_module();
-	struct xt_range used, pinned, neighbour, gone;
-	int run_used, run_pinned, run, other, nr, i;
+	struct chunk used, pinned, neighbour, gone;
 	long given_back, kib;
+	int nr, i;
 
 	/* What earlier tests left would be used up before the pool grows. */
 	for (i = 0; i < 300 && xt_stat("chunks") > 1; i++)
@@ -134,26 +171,15 @@ static void nothing_goes_while_turned_off(void)
 
 	/* The smallest chunk that is free is what is kept in reserve. */
 	grow(leave, NR_SMALL);
-	run_used = grow(keep, NR);
-	used = range_of(keep, run_used);
-	run_pinned = grow(holder, NR);
-	pinned = range_of(holder, run_pinned);
-	run = grow(keep, NR_LARGE);
-	neighbour = range_of(keep, run);
-	for (i = 0; i < 8; i++) {
-		other = grow(leave, NR_LARGE);
-		gone = range_of(leave, other);
-		if (neighbour.end + 1 == gone.start ||
-		    gone.end + 1 == neighbour.start)
-			break;
-	}
-	XT_CHECK(i < 8, "no two ranges are neighbours");
+	used = grow_chunk(keep, NR);
+	pinned = grow_chunk(holder, NR);
+	grow_neighbours(keep, leave, &neighbour, &gone);
 
-	XT_CHECK(!xt_free_run(keep, run_used, 0, NR / 2, 0) &&
-		 !xt_free_run(keep, run_used, NR / 2 + 1, NR / 2 - 1, 0),
+	XT_CHECK(!xt_free_run(keep, used.run, 0, NR / 2, 0) &&
+		 !xt_free_run(keep, used.run, NR / 2 + 1, NR / 2 - 1, 0),
 		 "free all but one");
-	XT_CHECK(!xt_hold(holder, run_pinned, 5, 1), "hold");
-	XT_CHECK(!xt_free(holder, run_pinned), "free while held");
+	XT_CHECK(!xt_hold(holder, pinned.run, 5, 1), "hold");
+	XT_CHECK(!xt_free(holder, pinned.run), "free while held");
 	close(leave);
 
 	nr = nr_ranges();
@@ -166,38 +192,38 @@ static void nothing_goes_while_turned_off(void)
 	/* All that was free for long enough goes at once. */
 	XT_CHECK(!xt_set_param("xen_unpopulated", "give_back", "Y"),
 		 "turn it on");
-	XT_CHECK(goes(&gone, 5), "%#llx-%#llx is not given back",
-		 (unsigned long long)gone.start, (unsigned long long)gone.end);
+	XT_CHECK(goes(&gone.range, 5), "%#llx-%#llx is not given back",
+		 (unsigned long long)gone.range.start,
+		 (unsigned long long)gone.range.end);
 	usleep(500 * 1000);
 	facts->given_back = xt_stat("given_back") - given_back;
 	facts->kib_back = xt_free_kib() - kib;
-	facts->partly_used_stayed = has_range(&used);
-	facts->pinned_stayed = has_range(&pinned);
+	facts->partly_used_stayed = has_range(&used.range);
+	facts->pinned_stayed = has_range(&pinned.range);
 	facts->pinned_counted = xt_stat("pinned") == 1;
-	facts->neighbour_stayed = has_range(&neighbour);
-	facts->neighbour_intact = is_intact(keep, run, NR_LARGE);
-	xt_run_carries_data(keep, run, 1024);
+	facts->neighbour_stayed = has_range(&neighbour.range);
+	facts->neighbour_intact = is_intact(keep, neighbour.run, NR);
+	xt_run_carries_data(keep, neighbour.run, 1024);
 
 	/* Where it was, there can be another one, lower places filled up. */
 	leave = open_module();
 	for (i = 0; i < 24 && !facts->used_again; i++) {
-		struct xt_range range;
+		struct chunk chunk = grow_chunk(leave, NR_LARGE);
 
-		other = grow(leave, NR_LARGE);
-		range = range_of(leave, other);
-		facts->used_again = range.start <= gone.end &&
-				    gone.start <= range.end;
+		facts->used_again = chunk.range.start <= gone.range.end &&
+				    gone.range.start <= chunk.range.end;
+		if (facts->used_again || i == 23)
+			gone = chunk;
 	}
-	xt_run_carries_data(leave, other, 1024);
-	gone = range_of(leave, other);
-	XT_CHECK(!xt_release(holder, run_pinned, 5, 1), "release");
+	xt_run_carries_data(leave, gone.run, 1024);
+	XT_CHECK(!xt_release(holder, pinned.run, 5, 1), "release");
 	close(leave);
 	sleep(IDLE_SECONDS / 2);
-	facts->stayed_while_young = has_range(&gone);
-	facts->went_when_old = goes(&gone, IDLE_SECONDS + 5);
-	facts->pinned_went = goes(&pinned, IDLE_SECONDS + 5) &&
+	facts->stayed_while_young = has_range(&gone.range);
+	facts->went_when_old = goes(&gone.range, IDLE_SECONDS + 5);
+	facts->pinned_went = goes(&pinned.range, IDLE_SECONDS + 5) &&
 			     !xt_stat("pinned");
-	facts->neighbour_intact &= is_intact(keep, run, NR_LARGE);
+	facts->neighbour_intact &= is_intact(keep, neighbour.run, NR);
 	facts->complete = true;
 }
 
@@ -217,8 +243,11 @@ static void unused_chunks_go(void)
 		XT_CHECK(nr_ranges() < nr, "all %d ranges stay", nr);
 	}
 	seen(facts->given_back > 0);
-	/* 64 bytes of struct page for each page of the largest of them. */
-	XT_CHECK(facts->kib_back >= NR_LARGE * 64 / 1024,
+	/* Where boot has made struct pages for all of a section, they stay. */
+	if (xt_layout_is("fragmented"))
+		return;
+	/* 64 bytes of struct page for each page of a chunk. */
+	XT_CHECK(facts->kib_back >= NR * 64 / 1024,
 		 "%ld KiB of RAM came back", facts->kib_back);
 }
 

@@ -112,7 +112,7 @@ static void run_while_held(void)
 
 static const struct xt_test tests[] = {
 	{ "pages in a pipe stay mapped, with their data, until it is read",
-	  vmspliced, ANY },
+	  vmspliced },
 	{ "scattered pages can be freed while somebody holds them",
 	  scattered_while_held },
 	{ "a run can be freed while somebody holds its pages",

@@ -26,7 +26,7 @@ enum xt_on_c {
  * @name: what it proves
  * @run: the test, which runs in a process of its own; it passes by returning
  * @layouts: the layouts that it makes sense in, separated by blanks; NULL: any
- *	in which there are regions that both kernels can use
+ *	with regions, as far as the kernel can use them, and large enough
  * @on_c: how it ends on C
  * @why: the reason, unless it passes
  */
