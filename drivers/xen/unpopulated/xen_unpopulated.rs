@@ -24,7 +24,7 @@
 //! - `chunk`: the address space and the struct pages of a chunk.
 //! - `glue`: calls to C.
 //!
-//! C header: [`drivers/xen/unpopulated/unpopulated.h`](srctree/drivers/xen/unpopulated/unpopulated.h)
+//! C header: [`unpopulated.h`](srctree/drivers/xen/unpopulated/unpopulated.h)
 
 use core::mem::MaybeUninit;
 use kernel::{
