@@ -7,6 +7,7 @@
  * The seed is printed; give it as the only argument to repeat a sequence.
  */
 
+#include <sys/random.h>
 #include <time.h>
 
 #include "xen_test.h"
@@ -234,8 +235,9 @@ static void random_operations(bool runs)
 
 	fd = xt_open();
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	if (!seed)
-		seed = time(NULL) * 0x9e3779b97f4a7c15ULL | 1;
+	if (!seed && getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
+		seed = time(NULL);
+	seed |= 1;
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 
 	for (i = 0; i < OPERATIONS; i++) {

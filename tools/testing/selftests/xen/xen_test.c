@@ -603,7 +603,7 @@ int xt_grants_new(struct xt_grants *grants, uint32_t nr_pages, bool writable)
 	memset(grants, 0, sizeof(*grants));
 	grants->fd = -1;
 	if (domid < 0)
-		return domid;
+		xt_skip("in a domU say xentest.domid= on the command line");
 
 	size = offsetof(struct ioctl_gntalloc_alloc_gref, gref_ids) +
 	       nr_pages * sizeof(arg->gref_ids[0]);
