@@ -213,6 +213,14 @@ impl Backing {
     }
 }
 
+/// The number of pages that `target` spans, and more than which it cannot have.
+pub(crate) fn pages_in(target: &Resource) -> usize {
+    let pluggable = pagemap::pluggable_range();
+    let bytes = target.size().min(pluggable.end() - pluggable.start());
+
+    usize::try_from(bytes / PAGE_SIZE as PhysAddr).unwrap_or(usize::MAX)
+}
+
 /// Makes struct pages for unused address space out of `target`.
 ///
 /// The chunk is meant for `slot` of the index. Ranges that `target` has but the system knows to be

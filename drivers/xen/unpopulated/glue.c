@@ -160,7 +160,7 @@ static DECLARE_DELAYED_WORK(give_back_work, give_back);
 
 void xen_unpopulated_queue_give_back(unsigned long delay)
 {
-	mod_delayed_work(system_unbound_wq, &give_back_work, delay);
+	mod_delayed_work(system_dfl_wq, &give_back_work, delay);
 }
 
 static void give_back(struct work_struct *work)

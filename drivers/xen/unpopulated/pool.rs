@@ -326,6 +326,11 @@ impl Growth {
     fn add_pages(&mut self, total: usize, missing: usize) -> Result<NewChunk> {
         let mut error = ENOMEM;
 
+        // What cannot be met must not use up all address space before that is found out.
+        if missing > self.target.map_or(0, chunk::pages_in).saturating_sub(total) {
+            return Err(error);
+        }
+
         for nr_pages in Self::limits().steps(total, missing) {
             match self.map(Wanted {
                 nr_pages,
