@@ -41,8 +41,9 @@ class Boot:
             argv += ["-x", self.xen]
         if self.count:
             argv.append("-c")
-        kargs = (f"kunit.enable=1 kunit_shutdown=poweroff {self.kargs}"
-                 if self.mode == "kunit"
+        # The harness boots with "quiet", which KUnit's results must survive.
+        kargs = ("kunit.enable=1 kunit_shutdown=poweroff ignore_loglevel "
+                 f"{self.kargs}" if self.mode == "kunit"
                  else f"xentest.run={self.mode} {self.kargs}")
         return argv + self.extra + ["-a", kargs.strip()]
 
