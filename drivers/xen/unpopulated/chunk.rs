@@ -58,6 +58,21 @@ impl PassedPage {
         NonNull::new(page).map(Self)
     }
 
+    /// Makes a passed page of a pointer in memory.
+    ///
+    /// # Safety
+    ///
+    /// - `page` points to a pointer that nobody writes to during `'a`.
+    /// - That is null or meets the type's invariants.
+    #[inline]
+    pub(crate) unsafe fn entry<'a>(page: *mut *mut bindings::page) -> &'a Option<Self> {
+        // SAFETY: There is a pointer, as required from the caller. An `Option` of a transparent
+        // wrapper of `NonNull` is a pointer that may be null.
+        //
+        // INVARIANT: As required from the caller.
+        unsafe { &*page.cast() }
+    }
+
     /// Makes passed pages of an array of pointers.
     ///
     /// # Safety

@@ -15,7 +15,7 @@ use kernel::{
 #[inline]
 pub(crate) fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut bindings::page) {
     /// Entries written without a branch between them.
-    const BATCH: usize = 8;
+    const BATCH: usize = 16;
 
     let mut next = first;
     let mut batches = entries.chunks_exact_mut(BATCH);
@@ -31,79 +31,71 @@ pub(crate) fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut
     }
 }
 
-/// Pages compared without a branch between them.
-const BATCH: usize = 8;
-
-/// What the addresses of two batches differ by.
-const STEP: usize = BATCH * size_of::<bindings::page>();
-
-/// Returns whether there are `batch`, in this order, from the address `first` on.
-#[inline(always)]
-fn is_batch_at(batch: &[Option<PassedPage>], first: usize) -> bool {
-    batch.iter().enumerate().fold(true, |same, (nr, page)| {
-        same & (address(page) == first.wrapping_add(nr * size_of::<bindings::page>()))
-    })
-}
-
 /// The address of a page, 0 if there is none.
-#[inline(always)]
+#[inline]
 fn address(page: &Option<PassedPage>) -> usize {
     page.map_or(0, PassedPage::addr)
+}
+
+/// What the addresses of two pages in a row differ by.
+const STEP: usize = size_of::<bindings::page>();
+
+/// Returns whether there are `pages`, in this order, from the address `first` on.
+#[inline(always)]
+fn is_run_at(pages: &[Option<PassedPage>], first: usize) -> bool {
+    /// Pages compared without a branch between them. That there is none between two batches either
+    /// is what keeps the compiler from making one of each comparison.
+    const BATCH: usize = 16;
+
+    let batches = pages.chunks_exact(BATCH);
+    let rest = batches.remainder();
+    let mut next = first;
+    let mut all_same = true;
+
+    for batch in batches {
+        let same = batch.iter().enumerate().fold(true, |same, (nr, page)| {
+            same & (address(page) == next.wrapping_add(nr * STEP))
+        });
+
+        all_same &= same;
+        next = next.wrapping_add(BATCH * STEP);
+    }
+    for page in rest {
+        all_same &= address(page) == next;
+        next = next.wrapping_add(STEP);
+    }
+    all_same
 }
 
 /// Returns whether all pages follow the first in the address space as they do in `pages`.
 #[inline]
 pub(crate) fn is_run(pages: &[Option<PassedPage>]) -> bool {
-    let mut at = pages.first().map_or(0, address);
-    let batches = pages.chunks_exact(BATCH);
-    let rest = batches.remainder();
-    let mut differ = 0_usize;
-
-    for batch in batches {
-        differ |= usize::from(!is_batch_at(batch, at));
-        at = at.wrapping_add(STEP);
-    }
-    for page in rest {
-        differ |= usize::from(address(page) != at);
-        at = at.wrapping_add(size_of::<bindings::page>());
-    }
-    differ == 0
+    is_run_at(pages, pages.first().map_or(0, address))
 }
 
 /// The number of pages, at most `max`, that follow the first in the address space as they do in
 /// `pages`.
 #[inline]
 pub(crate) fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
-    /// Batches between branches.
-    const BATCHES: usize = 8;
+    /// Pages compared at once.
+    const STRIDE: usize = 64;
 
     let pages = &pages[..pages.len().min(max)];
-    let mut at = pages.first().map_or(0, address);
+    let mut next = pages.first().map_or(0, address);
     let mut len = 0;
 
-    for stride in pages.chunks_exact(BATCHES * BATCH) {
-        let mut next = at;
-        let same = stride
-            .chunks_exact(BATCH)
-            .map(|batch| {
-                let same = is_batch_at(batch, next);
-
-                next = next.wrapping_add(STEP);
-                usize::from(same)
-            })
-            .sum::<usize>();
-
-        if same != BATCHES {
+    for stride in pages.chunks_exact(STRIDE) {
+        if !is_run_at(stride, next) {
             break;
         }
-        at = next;
-        len += BATCHES * BATCH;
+        next = next.wrapping_add(STRIDE * STEP);
+        len += STRIDE;
     }
     for page in &pages[len..] {
-        if address(page) != at {
+        if address(page) != next {
             break;
         }
-        at = at.wrapping_add(size_of::<bindings::page>());
+        next = next.wrapping_add(STEP);
         len += 1;
     }
     len

@@ -148,7 +148,7 @@ impl Pool {
     fn take(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
         if pages.len() <= WORD_PAGES {
             self.open_word();
-            if self.open.as_mut().is_some_and(|open| open.take(pages)) {
+            if self.take_few(pages) {
                 return true;
             }
         }
@@ -165,6 +165,12 @@ impl Pool {
             fill(now, backing.page(run.start).as_ptr());
             rest = later;
         })
+    }
+
+    /// Fills `pages` with pages of the open word, or takes none at all.
+    #[inline]
+    fn take_few(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
+        self.open.as_mut().is_some_and(|open| open.take(pages))
     }
 
     /// Takes a run, and returns its first page.
@@ -199,40 +205,22 @@ impl Pool {
         len
     }
 
-    /// Makes a page of the open word free, and returns whether it was one that was out.
+    /// Has `put` make pages of the open word free, and returns whether it did.
     #[inline]
-    fn put_one(&mut self, page: PassedPage) -> bool {
+    fn put_open(&mut self, put: impl FnOnce(&mut OpenWord) -> bool) -> bool {
         let Some(open) = &mut self.open else {
             return false;
         };
-        let put = open.put_one(page);
-
-        self.consider_open_word();
-        put
-    }
-
-    /// Makes pages of the open word free, and returns whether they were such that were out.
-    #[inline]
-    fn put_few(&mut self, pages: &[Option<PassedPage>]) -> bool {
-        let Some(open) = &mut self.open else {
+        if !put(open) {
             return false;
-        };
-        let put = open.put(pages);
+        }
 
-        self.consider_open_word();
-        put
-    }
-
-    /// Sees to it that the chunk of the open word is given back one day, if there may be another
-    /// that is wholly free.
-    #[inline]
-    fn consider_open_word(&mut self) {
-        if !self.give_back_queued
-            && self.index.totals().idle > 0
-            && self.open.as_ref().is_some_and(OpenWord::is_full)
-        {
+        // The chunk of the open word may be wholly free, and if it is not the only one then it is
+        // given back one day.
+        if open.is_full() && self.index.totals().idle > 0 {
             self.queue_give_back();
         }
+        true
     }
 
     /// Makes pages of one chunk free.
@@ -441,38 +429,20 @@ fn serve<T>(
     }
 }
 
+/// Fills `entry` with a page if there is one at hand, and returns whether there was.
+#[inline]
+pub(crate) fn try_alloc_one(entry: &mut MaybeUninit<*mut bindings::page>) -> bool {
+    let mut pool = POOL.lock();
+    let page = pool.open.as_mut().and_then(OpenWord::take_one);
+
+    page.map(|page| entry.write(page)).is_some()
+}
+
 /// Fills `pages` with pages, wherever they are.
 #[inline]
 pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    match pages {
-        [entry] => alloc_one(entry),
-        _ => alloc_few(pages),
-    }
-}
-
-/// Does what [`alloc`] does for one page.
-#[inline(never)]
-fn alloc_one(entry: &mut MaybeUninit<*mut bindings::page>) -> Result {
-    let page = POOL.lock().open.as_mut().and_then(OpenWord::take_one);
-
-    match page {
-        Some(page) => {
-            entry.write(page);
-            Ok(())
-        }
-        None => alloc_many(core::slice::from_mut(entry)),
-    }
-}
-
-/// Does what [`alloc`] does for a number of pages that the open word may have.
-#[inline(never)]
-fn alloc_few(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    if pages.len() <= WORD_PAGES {
-        let mut pool = POOL.lock();
-
-        if pool.open.as_mut().is_some_and(|open| open.take(pages)) {
-            return Ok(());
-        }
+    if pages.len() <= WORD_PAGES && POOL.lock().take_few(pages) {
+        return Ok(());
     }
     alloc_many(pages)
 }
@@ -538,30 +508,19 @@ pub(crate) fn alloc_run(run: Run) -> Result<PoolPage> {
     Ok(first)
 }
 
+/// Takes a page back if that is of no consequence, and returns whether it did.
+#[inline]
+pub(crate) fn try_free_one(page: &Option<PassedPage>) -> bool {
+    POOL.lock()
+        .put_open(|open| page.is_some_and(|page| open.put_one(page)))
+}
+
 /// Takes pages back, in any order, of any chunk or of the fallback.
 #[inline]
 pub(crate) fn free(pages: &[Option<PassedPage>]) {
-    match pages {
-        [page] => free_one(page),
-        _ => free_few(pages),
+    if pages.len() > WORD_PAGES || !POOL.lock().put_open(|open| open.put(pages)) {
+        free_many(pages);
     }
-}
-
-/// Does what [`free`] does for one page.
-#[inline(never)]
-fn free_one(page: &Option<PassedPage>) {
-    if !page.is_some_and(|page| POOL.lock().put_one(page)) {
-        free_many(core::slice::from_ref(page));
-    }
-}
-
-/// Does what [`free`] does for a number of pages that the open word may have had.
-#[inline(never)]
-fn free_few(pages: &[Option<PassedPage>]) {
-    if pages.len() <= WORD_PAGES && POOL.lock().put_few(pages) {
-        return;
-    }
-    free_many(pages);
 }
 
 /// Does what [`free`] does where it is not as simple.

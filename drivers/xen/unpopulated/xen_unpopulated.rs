@@ -110,6 +110,29 @@ unsafe extern "C" fn xen_alloc_unpopulated_pages(
         // SAFETY: There is room for that many, as required from the caller.
         return unsafe { bindings::xen_unpopulated_alloc_early(nr_pages, pages) };
     }
+    // Most requests are for one page, and then nothing but a lock and a word is between the caller
+    // and the page.
+    if nr_pages != 1 {
+        // SAFETY: There is room for that many, as required from the caller.
+        return unsafe { alloc_array(nr_pages, pages) };
+    }
+
+    // SAFETY: There is room for one, as required from the caller.
+    if pool::try_alloc_one(unsafe { &mut *pages.cast() }) {
+        // SAFETY: It has been written now.
+        return unsafe { prepare(1, pages) };
+    }
+    // SAFETY: There is room for one, as required from the caller.
+    unsafe { alloc_array(1, pages) }
+}
+
+/// Fills an array with pages.
+///
+/// # Safety
+///
+/// `pages` points to room for `nr_pages` pointers, or `nr_pages` is 0.
+#[inline(never)]
+unsafe fn alloc_array(nr_pages: c_uint, pages: *mut *mut bindings::page) -> c_int {
     if nr_pages == 0 {
         return 0;
     }
@@ -123,24 +146,38 @@ unsafe extern "C" fn xen_alloc_unpopulated_pages(
     if let Err(error) = pool::alloc(room) {
         return error.to_errno();
     }
-    if cfg!(CONFIG_XEN_HAVE_PVMMU) {
-        // SAFETY: All of them have been written now.
-        let ret = unsafe { bindings::xen_unpopulated_prepare_pages(nr_pages, pages) };
+    // SAFETY: All of them have been written now.
+    unsafe { prepare(nr_pages, pages) }
+}
 
-        if ret != 0 {
-            // SAFETY: They were just handed out, and nobody else knows them.
-            pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
-        }
-        return ret;
+/// Has pages prepared for use in a PV domain. If that fails they are taken back.
+///
+/// # Safety
+///
+/// `pages` points to `nr_pages` pages that were just handed out, and that nobody else knows.
+#[inline]
+unsafe fn prepare(nr_pages: c_uint, pages: *mut *mut bindings::page) -> c_int {
+    if !cfg!(CONFIG_XEN_HAVE_PVMMU) {
+        return 0;
     }
-    0
+    // SAFETY: There are that many, as required from the caller.
+    let ret = unsafe { bindings::xen_unpopulated_prepare_pages(nr_pages, pages) };
+
+    if ret != 0 {
+        // CAST: A `c_uint` fits into a `usize`.
+        //
+        // SAFETY: There are that many, and nobody uses them, as required from the caller.
+        pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
+    }
+    ret
 }
 
 /// Takes pages back, see `xen.h`.
 ///
 /// # Safety
 ///
-/// `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more.
+/// `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more, or
+/// `nr_pages` is 0.
 #[export]
 unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *mut bindings::page) {
     if !glue::is_ready() {
@@ -148,14 +185,35 @@ unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *m
         return unsafe { bindings::xen_unpopulated_free_early(nr_pages, pages) };
     }
 
+    // As for the allocation.
+    if nr_pages != 1 {
+        // SAFETY: There are that many, as required from the caller.
+        return unsafe { free_array(nr_pages, pages) };
+    }
+
+    // SAFETY: There is one, as required from the caller. A page that is out keeps its chunk in
+    // existence.
+    if !pool::try_free_one(unsafe { PassedPage::entry(pages) }) {
+        // SAFETY: There is one, as required from the caller.
+        unsafe { free_array(1, pages) };
+    }
+}
+
+/// Takes an array of pages back.
+///
+/// # Safety
+///
+/// As for [`xen_free_unpopulated_pages`].
+#[inline(never)]
+unsafe fn free_array(nr_pages: c_uint, pages: *mut *mut bindings::page) {
     if nr_pages == 0 {
         return;
     }
 
+    // CAST: A `c_uint` fits into a `usize`.
+    //
     // SAFETY: There are that many, as required from the caller. A page that is out keeps its chunk
     // in existence.
-    //
-    // CAST: A `c_uint` fits into a `usize`.
     pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
 }
 
