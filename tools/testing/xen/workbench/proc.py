@@ -91,8 +91,9 @@ def run(argv, log, what, *, timeout=None, note=None, env=None, cwd=None,
                 [str(arg) for arg in argv], stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, env=env, cwd=cwd,
                 start_new_session=True)
-        except FileNotFoundError as error:
-            raise Failure(f"cannot run {argv[0]}: not found",
+        except OSError as error:
+            # Not found, or PATH has a folder that this user may not read.
+            raise Failure(f"cannot run {argv[0]}: {error.strerror}",
                           "install it") from error
     with _lock:
         _running.add(process)
