@@ -176,8 +176,8 @@ unsafe fn prepare(nr_pages: c_uint, pages: *mut *mut bindings::page) -> c_int {
 ///
 /// # Safety
 ///
-/// `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more, or
-/// `nr_pages` is 0.
+/// `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more,
+/// or `nr_pages` is 0.
 #[export]
 unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *mut bindings::page) {
     if !glue::is_ready() {
