@@ -123,6 +123,11 @@ static void *take_much(void *arg)
 	struct worker *w = arg;
 	int fd = xt_open(), i, run;
 
+	/* Not before the others are at it, however late they are scheduled. */
+	while (atomic_load(&done_meanwhile) < WORKERS &&
+	       !atomic_load(&failures))
+		sched_yield();
+
 	for (i = 0; i < NR_LARGE && fd >= 0; i++) {
 		run = xt_new_alloc(fd, w->runs ? XUT_CONTIGUOUS : XUT_SCATTERED,
 				   w->large);
