@@ -749,18 +749,23 @@ static int xt_ioctl(int fd, unsigned long cmd, unsigned long arg)
 	return ioctl(fd, cmd, arg) < 0 ? -errno : 0;
 }
 
+void xt_load(const char *name)
+{
+	char device[64], command[256];
+
+	snprintf(device, sizeof(device), "/dev/%s", name);
+	if (!access(device, F_OK))
+		return;
+	snprintf(command, sizeof(command),
+		 "insmod test_modules/%s.ko 2>/dev/null || modprobe -q %s",
+		 name, name);
+	if (system(command) == -1)
+		ksft_perror("system");
+}
+
 void xt_load_module(void)
 {
-	static const char *const commands[] = {
-		"insmod test_modules/test_xen_unpopulated.ko 2>/dev/null",
-		"modprobe -q test_xen_unpopulated",
-	};
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(commands); i++)
-		if (access("/dev/" XUT_DEVICE, F_OK) &&
-		    system(commands[i]) == -1)
-			ksft_perror("system");
+	xt_load(XUT_DEVICE);
 }
 
 int xt_open(void)
@@ -1116,7 +1121,7 @@ static bool c_has_a_section(void)
 	return false;
 }
 
-static void run_test(const struct xt_test *test)
+static void run_test(const struct xt_part *part, const struct xt_test *test)
 {
 	const char *layouts = test->layouts;
 	struct state before;
@@ -1135,7 +1140,7 @@ static void run_test(const struct xt_test *test)
 				      "on C no region has an aligned section");
 		return;
 	}
-	if (!xt_is_rust() && test->on_c == XT_C_UNSAFE) {
+	if (!part->is_rust() && test->on_c == XT_C_UNSAFE) {
 		ksft_test_result_code(KSFT_SKIP, test->name, "on C %s",
 				      test->why);
 		return;
@@ -1149,7 +1154,7 @@ static void run_test(const struct xt_test *test)
 	if (ret == KSFT_SKIP) {
 		ksft_test_result_code(leak ? KSFT_FAIL : KSFT_SKIP, test->name,
 				      NULL);
-	} else if (!xt_is_rust() && test->on_c == XT_C_FAILS) {
+	} else if (!part->is_rust() && test->on_c == XT_C_FAILS) {
 		/* That it fails is expected, that it leaks or passes is not. */
 		if (leak || ret == KSFT_PASS)
 			ksft_print_msg("expected to fail on C: %s\n",
@@ -1163,27 +1168,43 @@ static void run_test(const struct xt_test *test)
 	}
 }
 
-int xt_main(const struct xt_test *tests, size_t nr_tests)
+int xt_main_part(const struct xt_part *part, const struct xt_test *tests,
+		 size_t nr_tests)
 {
 	size_t i;
-	int fd;
 
 	ksft_print_header();
 	if (!is_xen())
 		ksft_exit_skip("not running under Xen\n");
 	if (getuid())
 		ksft_exit_skip("must be run as root\n");
+	part->prepare();
+
+	ksft_set_plan(nr_tests);
+	ksft_print_msg("%s in %s, %s, page size %zu\n", part->name,
+		       part->is_rust() ? "Rust" : "C",
+		       xt_is_dom0() ? "dom0" : "domU", xt_page_size());
+	for (i = 0; i < nr_tests; i++)
+		run_test(part, &tests[i]);
+	ksft_finished();
+}
+
+static void prepare_pool(void)
+{
+	int fd;
+
 	xt_load_module();
 	fd = xt_open();
 	if (fd < 0)
 		ksft_exit_skip("no /dev/" XUT_DEVICE ": %s\n", strerror(-fd));
 	close(fd);
+}
 
-	ksft_set_plan(nr_tests);
-	ksft_print_msg("pool in %s, %s, page size %zu\n",
-		       xt_is_rust() ? "Rust" : "C",
-		       xt_is_dom0() ? "dom0" : "domU", xt_page_size());
-	for (i = 0; i < nr_tests; i++)
-		run_test(&tests[i]);
-	ksft_finished();
+int xt_main(const struct xt_test *tests, size_t nr_tests)
+{
+	static const struct xt_part pool = {
+		.name = "pool", .is_rust = xt_is_rust, .prepare = prepare_pool,
+	};
+
+	return xt_main_part(&pool, tests, nr_tests);
 }

@@ -14,7 +14,7 @@
 #include "kselftest.h"
 #include "test_modules/test_xen_unpopulated.h"
 
-/* How a test ends on a kernel whose pool is the one written in C. */
+/* How a test ends where what it tests is the one written in C. */
 enum xt_on_c {
 	XT_C_PASSES,
 	XT_C_FAILS,	/* it is run, and its failure is an expected one */
@@ -39,6 +39,21 @@ struct xt_test {
 };
 
 int xt_main(const struct xt_test *tests, size_t nr_tests);
+
+/**
+ * struct xt_part - what is tested, if it is not the pool
+ * @name: what it is called
+ * @is_rust: whether this kernel has the one that is written in Rust
+ * @prepare: loads what the tests need; ends the program if it cannot be had
+ */
+struct xt_part {
+	const char *name;
+	bool (*is_rust)(void);
+	void (*prepare)(void);
+};
+
+int xt_main_part(const struct xt_part *part, const struct xt_test *tests,
+		 size_t nr_tests);
 
 /* Ends the process that the test runs in. */
 __noreturn __printf(3, 4)
@@ -118,6 +133,7 @@ int xt_gntdev_munmap(int fd, uint64_t index, uint32_t nr_pages, void *mem);
 int xt_dmabuf_new(int fd, const struct xt_grants *grants, uint32_t flags);
 
 /* The module; negative: an errno. */
+void xt_load(const char *name);	/* unless there is a device of that name */
 void xt_load_module(void);
 int xt_open(void);
 int xt_new(int fd, uint32_t capacity);

@@ -7,7 +7,8 @@
 # use, 3 it did not end in time. Whether its tests passed is for the reader of
 # the console: they are KTAP.
 #
-# Needs qemu-system-aarch64, dtc for layouts with holes, and nothing else.
+# Needs qemu-system-aarch64, dtc for layouts with holes and for the tests that
+# need devices of their own, and nothing else.
 
 here=$(cd "$(dirname "$0")" && pwd -P)
 # shellcheck source=/dev/null
@@ -97,13 +98,16 @@ fi
 
 kernel_at=0x46000000
 initrd_at=0x4a000000
-
-# A device tree of our own: reserved memory cuts the regions to pieces. QEMU
-# adds no module nodes to a tree that it is given, so they are written here.
-with_holes()
-{
+if [ -n "$holes" ]; then
 	kernel_at=0x60000000
 	initrd_at=0x64000000
+fi
+
+# A device tree of our own: reserved memory cuts the regions to pieces, and
+# there are the devices of the tests. QEMU adds no module nodes to a tree that
+# it is given, so they are written here.
+own_tree()
+{
 	qemu-system-aarch64 "$@" -machine dumpdtb="$work/machine.dtb" \
 		>/dev/null 2>&1 </dev/null
 	dtc -q -I dtb -O dts "$work/machine.dtb" >"$work/machine.dts" ||
@@ -118,16 +122,52 @@ with_holes()
 		module kernel "$kernel_at" "$kernel"
 		module ramdisk "$initrd_at" "$initrd"
 		echo "};"
-		echo "/ { reserved-memory {"
-		echo "#address-cells = <2>; #size-cells = <2>; ranges;"
-		for hole in $holes; do
-			echo "hole@${hole#0x} { no-map;"
-			echo "reg = <0 $hole 0 0x100000>; };"
-		done
-		echo "}; };"
-	} >"$work/holes.dts"
+		echo "/ {"
+		grant_dma_nodes
+		[ -n "$holes" ] && reserved_nodes
+		echo "};"
+	} >"$work/own.dts"
 	# dom0 gets a tree in a buffer of the size of this one plus little.
-	dtc -q -p 4096 -I dts -O dtb -o "$work/holes.dtb" "$work/holes.dts"
+	dtc -q -p 4096 -I dts -O dtb -o "$work/own.dtb" "$work/own.dts"
+}
+
+reserved_nodes()
+{
+	echo "reserved-memory {"
+	echo "#address-cells = <2>; #size-cells = <2>; ranges;"
+	for hole in $holes; do
+		echo "hole@${hole#0x} { no-map;"
+		echo "reg = <0 $hole 0 0x100000>; };"
+	done
+	echo "};"
+}
+
+# What test_xen_grant_dma makes virtio devices of. The number is the domain
+# that the backend is in; this one is 0, so that it can be its own backend.
+grant_dma_nodes()
+{
+	echo "gdt: gdt-iommu {"
+	echo "compatible = \"xen,grant-dma\"; #iommu-cells = <1>; };"
+	echo "gdt_cells: gdt-iommu-cells {"
+	echo "compatible = \"xen,grant-dma\"; #iommu-cells = <2>; };"
+	grant_dma_node gdt-plain "&gdt 0"
+	grant_dma_node gdt-isolate "&gdt 0"
+	grant_dma_node gdt-other "&gdt 1"
+	# Not one of these names a domain: all have to be refused.
+	grant_dma_node gdt-high "&gdt 0x10000"
+	grant_dma_node gdt-reserved "&gdt 0x7ff0"
+	grant_dma_node gdt-short "&gdt"
+	grant_dma_node gdt-cells "&gdt_cells 0 0"
+	# The operations in C can be set up only once for each device.
+	for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+		grant_dma_node "gdt-fresh-$i" "&gdt 0"
+	done
+}
+
+grant_dma_node()
+{
+	echo "$1 { compatible = \"xen,grant-dma-test\"; dma-coherent;"
+	echo "iommus = <$2>; };"
 }
 
 module()
@@ -141,12 +181,12 @@ module()
 if [ -z "$hypervisor" ]; then
 	set -- "$@" -kernel "$kernel" -append "console=ttyAMA0 quiet $kargs"
 	[ -n "$initrd" ] && set -- "$@" -initrd "$initrd"
-elif [ -n "$holes" ]; then
-	if ! with_holes "$@"; then
+elif [ -n "$holes" ] || command -v dtc >/dev/null; then
+	if ! own_tree "$@"; then
 		echo "$0: cannot make the device tree of layout $name" >&2
 		exit 2
 	fi
-	set -- "$@" -kernel "$hypervisor" -dtb "$work/holes.dtb" \
+	set -- "$@" -kernel "$hypervisor" -dtb "$work/own.dtb" \
 		-device "loader,file=$kernel,addr=$kernel_at,force-raw=on"
 	[ -n "$initrd" ] && set -- "$@" \
 		-device "loader,file=$initrd,addr=$initrd_at,force-raw=on"
