@@ -820,6 +820,8 @@ static void check_log(int log)
 
 	while ((len = read(log, record, sizeof(record) - 1)) > 0) {
 		record[len] = '\0';
+		/* Only the message, without what follows for programs. */
+		record[strcspn(record, "\n")] = '\0';
 		XT_CHECK((atoi(record) & 7) > 3 || atoi(record) > 7,
 			 "the kernel says: %s", strchr(record, ';'));
 	}

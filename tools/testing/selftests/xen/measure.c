@@ -13,14 +13,19 @@
  * The time of a call is that of the ioctl that makes it, less that of the same
  * ioctl when it makes none (XUT_NOP).  Warm figures are the least of several
  * tries, since a timer interrupt can only add to one.
+ *
+ * What the grant DMA operations take is timed in the kernel, many calls in one
+ * go, with interrupts off where that may be.
  */
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include "xen_test.h"
+#include "test_modules/test_xen_grant_dma.h"
 
 #define BUFFER_PAGES	2048
 #define TRIES		8
@@ -301,6 +306,93 @@ static void measure_cycle(void)
 	xt_grants_end(&grants);
 }
 
+static const struct {
+	const char *key;
+	enum xgd_op op;
+	uint32_t nr_pages;
+	uint32_t repeat;
+	uint32_t flags;
+} dma_ops[] = {
+	{ "grant_dma.map_unmap_1", XGD_OP_MAP, 1, 256, XGD_IRQS_OFF },
+	{ "grant_dma.map_unmap_64", XGD_OP_MAP, 64, 64, XGD_IRQS_OFF },
+	{ "grant_dma.sg_64", XGD_OP_SG, 64, 64, XGD_IRQS_OFF },
+	/* Memory cannot be freed with interrupts off: few, between two ticks. */
+	{ "grant_dma.coherent_64", XGD_OP_COHERENT, 64, 8, 0 },
+};
+
+/* A device that grants; negative: an errno. */
+static int open_grant_dma(uint32_t *index)
+{
+	struct xgd_attach attach = { .virtio_id = XGD_VIRTIO_ID };
+	struct xgd_info info = { .index = 0 };
+	int fd;
+
+	xt_load(XGD_DEVICE);
+	fd = open("/dev/" XGD_DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (; ; info.index++) {
+		if (ioctl(fd, XGD_IOC_INFO, &info)) {
+			close(fd);
+			return -ENODEV;
+		}
+		if (!strcmp(info.name, "gdt-plain"))
+			break;
+	}
+	attach.index = info.index;
+	if (!info.attached && ioctl(fd, XGD_IOC_ATTACH, &attach)) {
+		close(fd);
+		return -ENODEV;
+	}
+	*index = info.index;
+
+	return fd;
+}
+
+/* The least of several tries; negative: an errno. */
+static int64_t time_dma(int fd, uint32_t index, enum xgd_op op, size_t what)
+{
+	struct xgd_cycle cycle = {
+		.index = index, .op = op, .nr_pages = dma_ops[what].nr_pages,
+		.repeat = dma_ops[what].repeat, .flags = dma_ops[what].flags,
+	};
+	int64_t best = INT64_MAX;
+	int i;
+
+	for (i = 0; i < TRIES; i++) {
+		if (ioctl(fd, XGD_IOC_CYCLE, &cycle))
+			return -errno;
+		if (cycle.failed)
+			return -EIO;
+		best = least(best, cycle.ns);
+	}
+
+	return best;
+}
+
+static void measure_grant_dma(void)
+{
+	uint32_t index = 0;
+	int fd = open_grant_dma(&index);
+	int64_t time, nop;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(dma_ops); i++) {
+		if (fd < 0) {
+			no_result(dma_ops[i].key, "no device to test with");
+			continue;
+		}
+		nop = time_dma(fd, index, XGD_OP_NOP, i);
+		time = time_dma(fd, index, dma_ops[i].op, i);
+		if (nop < 0 || time < 0)
+			no_result(dma_ops[i].key, strerror(-time));
+		else
+			result(dma_ops[i].key, (time - nop) / dma_ops[i].repeat);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(void)
 {
 	int fd, run, ret;
@@ -333,6 +425,7 @@ int main(void)
 	measure_warm(fd, 32, 64);
 	measure_warm(fd, 2048, 8);
 	close(fd);
+	measure_grant_dma();
 
 	return KSFT_PASS;
 }

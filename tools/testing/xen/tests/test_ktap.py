@@ -78,6 +78,9 @@ class ParseTest(unittest.TestCase):
                                            "xfail": 2})
         self.assertEqual(result.failures,
                          ["selftests: xen: grant: contiguous"])
+        self.assertEqual(result.passes,
+                         ["selftests: xen: grant: written data is read back",
+                          "selftests: xen: plain.sh"])
 
     def test_failure_of_a_test_whose_parts_passed(self):
         result = self.parse("TAP version 13\n1..1\n# TAP version 13\n# 1..1\n"

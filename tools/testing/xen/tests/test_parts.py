@@ -104,6 +104,14 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(missing["pool.rust.alloc_free_32"], "no such thing")
         self.assertNotIn("pool.c.alloc_free_1", missing)
 
+    def test_faults_passed(self):
+        passes = ["selftests: xen: grant_dma: sub_page",
+                  "selftests: xen: grant_dma: stale_ops",
+                  "selftests: xen: grant_dma: scatter lists carry data",
+                  "selftests: xen: other: no_retry"]
+        self.assertEqual(report.faults_passed(passes),
+                         ["stale_ops", "sub_page"])
+
     def test_json(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "out/run.json"

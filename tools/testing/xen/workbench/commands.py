@@ -93,6 +93,10 @@ def _show_run(bench, kernels, figures, results):
     say.line(f"Linux {bench.source.version()} as dom0 of Xen "
              f"{bench.hypervisor.version}, layout {bench.menu.layout()}")
     report.show(report.table(figures))
+    for impl in kernels:
+        passed = report.faults_passed(results[impl].passes)
+        say.line(f"  fault tests passed, {NAMES[impl]}: {len(passed)} of "
+                 f"{len(report.FAULTS)}")
     say.line()
     for impl in kernels:
         say.line(f"kselftests, {NAMES[impl]} kernel: " + _counts(
@@ -133,6 +137,9 @@ def _write(bench, kernels, figures, results, missing):
     for group in report.GROUPS:
         content[group] = {impl: report.grouped(figures[impl], group)
                           for impl in ("c", "rust")}
+    for impl in ("c", "rust"):
+        content["grant_dma"][impl]["faults_passed"] = report.faults_passed(
+            results[impl].passes)
     content["not_measured"] = missing
     report.write_json(bench.settings.out / "run.json", content)
 

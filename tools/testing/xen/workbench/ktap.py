@@ -25,6 +25,7 @@ class Result:
     failed: int = 0
     skipped: int = 0
     xfail: int = 0
+    passes: list = field(default_factory=list)
     failures: list = field(default_factory=list)
     skips: list = field(default_factory=list)
     xfails: list = field(default_factory=list)
@@ -35,6 +36,7 @@ class Result:
         self.failed += other.failed
         self.skipped += other.skipped
         self.xfail += other.xfail
+        self.passes += other.passes
         self.failures += other.failures
         self.skips += other.skips
         self.xfails += other.xfails
@@ -146,6 +148,7 @@ def _walk(test, path, result, status):
         result.xfails.append(full)
     elif test.status == status.SUCCESS:
         result.passed += 1
+        result.passes.append(full)
     elif test.status == status.SKIPPED:
         result.skipped += 1
         result.skips.append(full + (f" ({test.skip_reason})"
