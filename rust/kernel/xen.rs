@@ -11,6 +11,8 @@ use crate::{
     page::PAGE_SHIFT, //
 };
 
+#[cfg(CONFIG_XEN_GRANT_DMA_OPS_RUST)]
+pub mod grant;
 #[cfg(CONFIG_XEN_UNPOPULATED_ALLOC_RUST)]
 pub mod unpopulated;
 

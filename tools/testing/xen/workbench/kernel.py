@@ -12,7 +12,8 @@ from . import cache, say
 from .errors import Failure
 
 MAKE = ["make", "LLVM=1", "ARCH=arm64"]
-SWITCHES = ("XEN_UNPOPULATED_ALLOC_RUST", "XEN_GRANT_DMA_ALLOC_RUST")
+SWITCHES = ("XEN_UNPOPULATED_ALLOC_RUST", "XEN_GRANT_DMA_ALLOC_RUST",
+            "XEN_GRANT_DMA_OPS_RUST")
 
 
 def parse_config(text):

@@ -90,7 +90,8 @@ class Menu:
         """The Rust switches with their values, for the Rust kernel."""
         return {f"XEN_{name}": "y" if self.on(name) else "n"
                 for name in ("UNPOPULATED_ALLOC_RUST",
-                             "GRANT_DMA_ALLOC_RUST")}
+                             "GRANT_DMA_ALLOC_RUST",
+                             "GRANT_DMA_OPS_RUST")}
 
     def checkers(self):
         """The fragments of the checkers that are on."""

@@ -1,0 +1,865 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device that has a backend, and what it does DMA with.
+
+use super::{
+    address::{
+        Part,
+        Span, //
+    },
+    cache::{
+        Cache,
+        BLOCK, //
+    },
+    limits::Limits,
+    list::{
+        List,
+        MappedList, //
+    },
+    memory::{
+        Bounce,
+        Buffer,
+        Pages,
+        Pinned, //
+    },
+    owner::Owner,
+    quarantine::{
+        Held,
+        Quarantine, //
+    },
+    QUARANTINE, //
+};
+use core::mem;
+use kernel::{
+    bindings,
+    new_spinlock_irq,
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        atomic::{
+            Atomic,
+            AtomicFlag,
+            Relaxed, //
+        },
+        Arc,
+        SpinLockIrq, //
+    },
+    xen::grant::{
+        Access,
+        DomId,
+        GrantRef,
+        Granted,
+        References, //
+    }, //
+};
+
+/// What is counted for a device, and can outlive it.
+///
+/// The numbers are for people to look at, nothing is ordered by them.
+pub(crate) struct Counters {
+    /// References that the backend has not let go of.
+    pub(crate) quarantined: Atomic<i64>,
+    /// Parts of frames that have been copied.
+    pub(crate) bounced: Atomic<i64>,
+    /// Frames of streaming buffers that the backend had access to after they were unmapped.
+    pub(crate) exposed: Atomic<i64>,
+}
+
+/// Memory that a backend still has access to, to be freed afterwards.
+#[expect(dead_code, reason = "nothing but dropping it is done with the memory")]
+enum Kept {
+    /// Memory that was shared for long.
+    Pages(Pages),
+    /// A copy of a part of a buffer.
+    Bounce(Bounce),
+    /// A part of a buffer, which belongs to a driver. It may be freed and used for something else,
+    /// but for the page's being pinned, if it could be.
+    Streaming(Option<Pinned>),
+}
+
+/// References that a backend has not let go of, with the memory.
+pub(crate) struct HeldGrant {
+    granted: Granted,
+    kept: Kept,
+    counters: Arc<Counters>,
+}
+
+impl Held for HeldGrant {
+    fn release(self) -> Result<(), Self> {
+        let Self {
+            granted,
+            kept,
+            counters,
+        } = self;
+
+        match granted.end() {
+            Ok(references) => {
+                counters
+                    .quarantined
+                    .add(-i64::from(references.count()), Relaxed);
+                Ok(())
+            }
+            Err(granted) => Err(Self {
+                granted,
+                kept,
+                counters,
+            }),
+        }
+    }
+}
+
+/// What a driver wants to be done with a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Transfer {
+    /// The device writes to the buffer.
+    pub(crate) from_device: bool,
+    /// What is in the buffer is to be seen by the device, or what the device has written by the
+    /// driver, without another call.
+    pub(crate) sync: bool,
+}
+
+impl Transfer {
+    /// What a backend may do with the memory.
+    #[inline]
+    fn access(self) -> Access {
+        if self.from_device {
+            Access::ReadWrite
+        } else {
+            Access::ReadOnly
+        }
+    }
+
+    /// Whether a copy of the buffer must have its contents when it is mapped.
+    ///
+    /// Where the device writes it may leave out some of the bytes, which must not change then.
+    fn copies_in(self) -> bool {
+        self.sync || self.from_device
+    }
+
+    /// Whether the contents of a copy must be in the buffer when it is unmapped.
+    fn copies_out(self) -> bool {
+        self.sync && self.from_device
+    }
+}
+
+/// What changes while a device does DMA.
+struct Inner {
+    cache: Cache,
+    /// The parts of frames that have been copied, by the reference of the copy.
+    bounced: RBTree<GrantRef, Bounce>,
+    /// Buffers that are mapped.
+    maps: u64,
+    /// References that are granted.
+    granted: u64,
+}
+
+/// A device that has a backend.
+#[pin_data]
+pub(crate) struct Device {
+    /// The operations, which the device itself points to. From there this object is found, with no
+    /// lock and no lookup. That takes a table for each device, which is not in read-only memory;
+    /// a lookup would be a walk under RCU for each buffer, and the pointer to the table is not in
+    /// read-only memory either.
+    pub(crate) ops: bindings::dma_map_ops,
+    backend: DomId,
+    limits: Limits,
+    isolated: bool,
+    /// Set once the backend has not let go of something. It is no more than a hint: a buffer that
+    /// is mapped at the same time may still be let through, so nothing needs to be ordered by it.
+    broken: AtomicFlag,
+    counters: Arc<Counters>,
+    #[pin]
+    inner: SpinLockIrq<Inner>,
+}
+
+impl Device {
+    /// Makes one with a backend.
+    pub(crate) fn new(
+        ops: bindings::dma_map_ops,
+        backend: DomId,
+        isolated: bool,
+        limits: Limits,
+    ) -> Result<Pin<KBox<Self>>> {
+        let counters = Arc::new(
+            Counters {
+                quarantined: Atomic::new(0),
+                bounced: Atomic::new(0),
+                exposed: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+
+        KBox::pin_init(
+            pin_init!(Self {
+                ops,
+                backend,
+                limits,
+                isolated,
+                broken: AtomicFlag::new(false),
+                counters,
+                inner <- new_spinlock_irq!(Inner {
+                    cache: Cache::empty(),
+                    bounced: RBTree::new(),
+                    maps: 0,
+                    granted: 0,
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The size of the largest buffer that can be mapped.
+    pub(crate) fn max_size(&self) -> usize {
+        self.limits.max_size()
+    }
+
+    /// Says what the device has and has done.
+    pub(crate) fn statistics(&self) -> bindings::xen_grant_dma_statistics {
+        let (maps, references) = {
+            let inner = self.inner.lock();
+
+            (inner.maps, inner.granted + u64::from(inner.cache.nr_idle()))
+        };
+        let count = |counter: &Atomic<i64>| u64::try_from(counter.load(Relaxed)).unwrap_or(0);
+
+        bindings::xen_grant_dma_statistics {
+            backend: self.backend.as_raw().into(),
+            maps,
+            references,
+            quarantined: count(&self.counters.quarantined),
+            bounced: count(&self.counters.bounced),
+            exposed: count(&self.counters.exposed),
+            broken: self.broken.load(Relaxed).into(),
+        }
+    }
+
+    /// Gives up what the device has, as it is not used any more.
+    pub(crate) fn retire(&self) {
+        let (drained, bounced) = {
+            let mut inner = self.inner.lock();
+
+            (
+                inner.cache.drain(),
+                mem::replace(&mut inner.bounced, RBTree::new()),
+            )
+        };
+
+        drop(drained);
+        if !bounced.is_empty() {
+            // The driver has left buffers mapped, so that the backend can still get at these.
+            pr_warn!("buffers of a device are still mapped\n");
+            mem::forget(bounced);
+        }
+    }
+
+    /// Gets references where there are no others than those in the cache.
+    #[cold]
+    fn alloc_last(&self, count: u32, error: Error) -> Result<References> {
+        let (drained, own) = {
+            let mut inner = self.inner.lock();
+
+            if let Some(references) = inner.cache.take(count) {
+                return Ok(references);
+            }
+
+            let own = inner.cache.nr_idle();
+            if own < count {
+                return Err(error);
+            }
+            (inner.cache.drain(), own)
+        };
+
+        // They may form a run with others. What was there already is not taken from the reserve.
+        drop(drained);
+        References::alloc(count, self.limits.reserve.saturating_sub(own))
+    }
+
+    /// Gets references that are not from the cache, if there are any.
+    #[inline]
+    fn alloc(&self, count: u32) -> Result<References> {
+        References::alloc(count, self.limits.reserve)
+            .or_else(|error| self.alloc_last(count, error))
+    }
+
+    /// Fills the cache if there is nothing that belongs there.
+    #[cold]
+    fn fill(&self) {
+        let Ok(block) = References::alloc(BLOCK, self.limits.reserve) else {
+            return;
+        };
+
+        // What is not needed is given back without the lock.
+        let rest = self.inner.lock().cache.fill(block);
+        drop(rest);
+    }
+
+    /// Gets the references for a buffer that is being mapped.
+    #[inline]
+    fn take(&self, count: u32) -> Result<References> {
+        {
+            let mut inner = self.inner.lock();
+
+            if let Some(references) = inner.cache.take(count) {
+                inner.maps += 1;
+                inner.granted += u64::from(count);
+                return Ok(references);
+            }
+        }
+        self.take_slow(count)
+    }
+
+    /// Does what [`Self::take`] does where it is not as simple.
+    #[cold]
+    fn take_slow(&self, count: u32) -> Result<References> {
+        if count <= BLOCK && self.inner.lock().cache.is_empty() {
+            self.fill();
+        }
+
+        let cached = self.inner.lock().cache.take(count);
+        let references = match cached {
+            Some(references) => references,
+            None => self.alloc(count)?,
+        };
+        let mut inner = self.inner.lock();
+
+        inner.maps += 1;
+        inner.granted += u64::from(count);
+        Ok(references)
+    }
+
+    /// Puts back references of `maps` buffers that have been unmapped.
+    #[inline]
+    fn put(&self, references: References, maps: u64) {
+        let stranger = {
+            let mut inner = self.inner.lock();
+
+            inner.maps -= maps;
+            inner.granted -= u64::from(references.count());
+            inner.cache.put(references)
+        };
+
+        drop(stranger);
+    }
+
+    /// Checks whether a buffer may be mapped.
+    #[inline]
+    fn check(&self, buffer: &Buffer) -> Result {
+        if buffer.span().frames() > self.limits.longest {
+            return Err(ENOMEM);
+        }
+        if !buffer.is_own() {
+            return Err(EREMOTEIO);
+        }
+        Ok(())
+    }
+
+    /// Checks whether the device is still in use.
+    #[inline]
+    fn check_broken(&self) -> Result {
+        if self.broken.load(Relaxed) {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    /// Whether some of a buffer is to be copied.
+    #[inline]
+    fn bounces(&self, span: &Span) -> bool {
+        self.isolated && (span.head().is_some() || span.tail().is_some())
+    }
+
+    /// Grants the backend access to a buffer.
+    #[inline]
+    pub(crate) fn map(
+        &self,
+        owner: Owner<'_>,
+        buffer: Buffer,
+        transfer: Transfer,
+    ) -> Result<Granted> {
+        self.check_broken()?;
+        self.check(&buffer)?;
+        if self.bounces(buffer.span()) {
+            return self.map_isolated(owner, buffer, transfer);
+        }
+
+        let references = self.take(buffer.span().frames())?;
+        let granted = buffer.grant(references, self.backend, transfer.access());
+
+        owner.trace_map(&granted);
+        Ok(granted)
+    }
+
+    /// Grants the backend access to the bytes of a buffer, and to no others.
+    #[cold]
+    fn map_isolated(
+        &self,
+        owner: Owner<'_>,
+        buffer: Buffer,
+        transfer: Transfer,
+    ) -> Result<Granted> {
+        let span = *buffer.span();
+        let references = self.take(span.frames())?;
+        let first = references.first();
+
+        let copy = |part: Option<Part>| part.map(|part| Copied::new(buffer, part, transfer));
+        let copies = match [copy(span.head()), copy(span.tail())].map(Option::transpose) {
+            [Ok(head), Ok(tail)] => [head, tail],
+            [Err(error), _] | [_, Err(error)] => {
+                self.put(references, 1);
+                return Err(error);
+            }
+        };
+        let count = copies.iter().flatten().count();
+        let granted = grant_parts(
+            &buffer,
+            references,
+            self.backend,
+            transfer.access(),
+            |frame| {
+                copies
+                    .iter()
+                    .flatten()
+                    .find(|copy| copy.frame == frame)
+                    .map(|copy| &copy.bounce)
+            },
+        );
+
+        {
+            let mut inner = self.inner.lock();
+
+            for copy in copies.into_iter().flatten() {
+                let reference = first.following(copy.frame);
+
+                inner
+                    .bounced
+                    .insert(copy.place.into_node(reference, copy.bounce));
+            }
+        }
+        // CAST: There are at most two.
+        self.counters.bounced.add(count as i64, Relaxed);
+        owner.trace_map(&granted);
+        Ok(granted)
+    }
+
+    /// Ends the access to a buffer.
+    #[inline]
+    pub(crate) fn unmap(
+        &self,
+        owner: Owner<'_>,
+        granted: Granted,
+        span: &Span,
+        transfer: Transfer,
+    ) {
+        owner.trace_unmap(&granted);
+        if self.bounces(span) {
+            return self.unmap_isolated(owner, granted, span, transfer);
+        }
+
+        match granted.end() {
+            Ok(references) => self.put(references, 1),
+            Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
+        }
+    }
+
+    /// Does what [`Self::unmap`] does for a buffer that was mapped by [`Self::map_isolated`].
+    #[cold]
+    fn unmap_isolated(&self, owner: Owner<'_>, granted: Granted, span: &Span, transfer: Transfer) {
+        let first = granted.first();
+        let copies = {
+            let mut inner = self.inner.lock();
+            let mut remove = |part: Option<Part>| {
+                let reference = first.following(part?.frame);
+
+                Some((reference, inner.bounced.remove(&reference)?))
+            };
+
+            [remove(span.head()), remove(span.tail())]
+        };
+
+        match granted.end() {
+            Ok(references) => {
+                if transfer.copies_out() {
+                    for (_, copy) in copies.iter().flatten() {
+                        copy.copy_out(0, usize::MAX);
+                    }
+                }
+                self.put(references, 1);
+            }
+            Err(granted) => self.hold_buffer(owner, granted, copies, transfer),
+        }
+    }
+
+    /// Ends access to what the backend does not hold of a buffer, and keeps the rest back.
+    #[cold]
+    fn hold_buffer(
+        &self,
+        owner: Owner<'_>,
+        granted: Granted,
+        mut copies: [Option<(GrantRef, Bounce)>; 2],
+        transfer: Transfer,
+    ) {
+        let mut next = Some(granted);
+
+        self.inner.lock().maps -= 1;
+        while let Some(granted) = next {
+            let (one, rest) = match granted.split_at(1) {
+                Ok((one, rest)) => (one, Some(rest)),
+                Err(one) => (one, None),
+            };
+            let copy = copies
+                .iter_mut()
+                .find(|copy| matches!(copy, Some((reference, _)) if *reference == one.first()))
+                .and_then(Option::take)
+                .map(|(_, copy)| copy);
+
+            if transfer.copies_out() {
+                if let Some(copy) = &copy {
+                    copy.copy_out(0, usize::MAX);
+                }
+            }
+            match one.end() {
+                Ok(reference) => self.put(reference, 0),
+                Err(held) => {
+                    let kept = match copy {
+                        Some(copy) => Kept::Bounce(copy),
+                        None => {
+                            self.counters.exposed.add(1, Relaxed);
+                            Kept::Streaming(Pinned::new(held.frame()))
+                        }
+                    };
+
+                    self.hold(owner, held, kept);
+                }
+            }
+            next = rest;
+        }
+    }
+
+    /// Keeps references back until the backend lets go of them, and the device from being used.
+    #[cold]
+    fn hold(&self, owner: Owner<'_>, granted: Granted, kept: Kept) {
+        let count = granted.count();
+
+        owner.trace_quarantine(&granted);
+        if !self.broken.xchg(true, Relaxed) {
+            owner.tell_broken();
+        }
+        self.inner.lock().granted -= u64::from(count);
+        self.counters.quarantined.add(count.into(), Relaxed);
+
+        let held = HeldGrant {
+            granted,
+            kept,
+            counters: self.counters.clone(),
+        };
+
+        match Quarantine::of(held, GFP_ATOMIC) {
+            Ok(list) => {
+                QUARANTINE.lock().append(list);
+                super::queue_retry();
+            }
+            // Without a place to note it, it is not to be had back.
+            Err(held) => mem::forget(held),
+        }
+    }
+
+    /// Allocates memory to be shared with the backend for long.
+    pub(crate) fn alloc_pages(
+        &self,
+        span: &Span,
+        gfp: bindings::gfp_t,
+    ) -> Result<(Pages, Granted)> {
+        self.check_broken()?;
+        if span.frames() > self.limits.longest {
+            return Err(ENOMEM);
+        }
+
+        let pages = Pages::alloc(span, gfp)?;
+        let granted = pages.grant(self.alloc(span.frames())?, self.backend);
+
+        self.inner.lock().granted += u64::from(span.frames());
+        Ok((pages, granted))
+    }
+
+    /// Frees memory that was shared with the backend, when that lets go of it.
+    pub(crate) fn free_pages(&self, owner: Owner<'_>, pages: Pages, granted: Granted) {
+        match granted.end() {
+            Ok(references) => {
+                self.put(references, 0);
+                drop(pages);
+            }
+            Err(granted) => self.hold(owner, granted, Kept::Pages(pages)),
+        }
+    }
+
+    /// Grants the backend access to all buffers of a list.
+    pub(crate) fn map_list(&self, owner: Owner<'_>, list: List, transfer: Transfer) -> Result {
+        let mut total = 0u32;
+
+        self.check_broken()?;
+        for buffer in list.buffers() {
+            let buffer = buffer?;
+
+            self.check(&buffer)?;
+            total = total.checked_add(buffer.span().frames()).ok_or(ENOMEM)?;
+        }
+        if total == 0 {
+            return Err(EINVAL);
+        }
+
+        let mapped = if self.isolated {
+            list.map(|buffer| self.map(owner, buffer, transfer))
+        } else {
+            let mut supply = self.supply(total);
+            let mapped = list.map(|buffer| {
+                let count = buffer.span().frames();
+                let references = supply.take(count, self)?;
+                let granted = buffer.grant(references, self.backend, transfer.access());
+
+                supply.maps += 1;
+                supply.granted += u64::from(count);
+                owner.trace_map(&granted);
+                Ok(granted)
+            });
+
+            self.end_supply(supply);
+            mapped
+        };
+
+        mapped.map_err(|(error, done)| {
+            let transfer = Transfer {
+                sync: false,
+                ..transfer
+            };
+
+            self.unmap_list(owner, done, transfer);
+            error
+        })
+    }
+
+    /// Gets references for the buffers of a list, at once if that is possible.
+    fn supply(&self, total: u32) -> Supply {
+        let mut inner = self.inner.lock();
+
+        if inner.cache.is_empty() {
+            drop(inner);
+            self.fill();
+            inner = self.inner.lock();
+        }
+
+        let lent = inner.cache.lend(total);
+        drop(inner);
+
+        Supply {
+            lent,
+            run: None,
+            left: total,
+            maps: 0,
+            granted: 0,
+        }
+    }
+
+    /// Puts back what is left.
+    fn end_supply(&self, supply: Supply) {
+        let Supply {
+            lent,
+            run,
+            maps,
+            granted,
+            ..
+        } = supply;
+
+        {
+            let mut inner = self.inner.lock();
+
+            inner.maps += maps;
+            inner.granted += granted;
+            inner.cache.put_all(lent);
+        }
+        drop(run);
+    }
+
+    /// Ends the access to all buffers of a list.
+    pub(crate) fn unmap_list(&self, owner: Owner<'_>, list: MappedList, transfer: Transfer) {
+        if self.isolated {
+            return list.unmap(|granted, span| self.unmap(owner, granted, &span, transfer));
+        }
+
+        let mut returned = self.inner.lock().cache.collector();
+        let mut run: Option<References> = None;
+        let (mut maps, mut count) = (0, 0);
+
+        list.unmap(|granted, _| {
+            owner.trace_unmap(&granted);
+            match granted.end() {
+                Ok(references) => {
+                    maps += 1;
+                    count += u64::from(references.count());
+                    if let Some(references) = returned.put(references) {
+                        // Neighbours are given back together.
+                        run = Some(match run.take() {
+                            Some(before) => match before.join(references) {
+                                Ok(both) => both,
+                                Err((_, references)) => references,
+                            },
+                            None => references,
+                        });
+                    }
+                }
+                Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
+            }
+        });
+
+        {
+            let mut inner = self.inner.lock();
+
+            inner.maps -= maps;
+            inner.granted -= count;
+            inner.cache.put_all(returned);
+        }
+        drop(run);
+    }
+
+    /// Copies what lies in `span`, at references from `first` on, if it has been copied before.
+    fn sync(&self, first: GrantRef, span: &Span, copy: impl Fn(&Bounce, Part)) {
+        let inner = self.inner.lock();
+
+        for part in span.parts() {
+            if let Some(bounce) = inner.bounced.get(&first.following(part.frame)) {
+                copy(bounce, part);
+            }
+        }
+    }
+
+    /// Has the driver see what the device has written.
+    pub(crate) fn sync_for_cpu(&self, first: GrantRef, span: &Span) {
+        self.sync(first, span, |bounce, part| {
+            bounce.copy_out(part.offset, part.offset + part.len)
+        });
+    }
+
+    /// Has the device see what the driver has written.
+    pub(crate) fn sync_for_device(&self, first: GrantRef, span: &Span) {
+        self.sync(first, span, |bounce, part| {
+            bounce.copy_in(part.offset, part.offset + part.len)
+        });
+    }
+}
+
+/// A part of a buffer that has been copied, and a place to note that.
+struct Copied {
+    frame: u32,
+    bounce: Bounce,
+    place: RBTreeNodeReservation<GrantRef, Bounce>,
+}
+
+impl Copied {
+    /// Copies a part of a buffer to a page of its own.
+    fn new(buffer: Buffer, part: Part, transfer: Transfer) -> Result<Self> {
+        let place = RBTreeNodeReservation::new(GFP_ATOMIC)?;
+        let bounce = Bounce::new(buffer, part)?;
+
+        if transfer.copies_in() {
+            bounce.copy_in(part.offset, part.offset + part.len);
+        }
+        Ok(Self {
+            frame: part.frame,
+            bounce,
+            place,
+        })
+    }
+}
+
+/// Grants access to each frame of a buffer, or to what `copy` has for it.
+fn grant_parts<'a>(
+    buffer: &Buffer,
+    references: References,
+    to: DomId,
+    access: Access,
+    copy: impl Fn(u32) -> Option<&'a Bounce>,
+) -> Granted {
+    let count = references.count();
+    let (mut frame, mut left) = (0, references);
+    let mut done: Option<Granted> = None;
+
+    loop {
+        // A frame that has been copied, or all others in between.
+        let len = if copy(frame).is_some() {
+            1
+        } else {
+            let last = u32::from(copy(count - 1).is_some());
+
+            count - frame - last
+        };
+        let (now, rest) = match left.split_at(len) {
+            Ok((now, rest)) => (now, Some(rest)),
+            Err(now) => (now, None),
+        };
+        let granted = match copy(frame) {
+            Some(bounce) => bounce.grant(now, to, access),
+            None => buffer.grant_from(frame, now, to, access),
+        };
+        let granted = match done {
+            None => granted,
+            // They are neighbours, as they were split.
+            Some(before) => match before.join(granted) {
+                Ok(both) | Err((both, _)) => both,
+            },
+        };
+
+        frame += len;
+        match rest {
+            None => return granted,
+            Some(rest) => left = rest,
+        }
+        done = Some(granted);
+    }
+}
+
+/// References for the buffers of a list.
+struct Supply {
+    /// From the cache.
+    lent: Cache,
+    /// Others, in one run.
+    run: Option<References>,
+    /// How many are still needed.
+    left: u32,
+    /// Buffers that have been mapped.
+    maps: u64,
+    /// References that have been granted.
+    granted: u64,
+}
+
+impl Supply {
+    /// Takes some in a row.
+    #[inline]
+    fn take(&mut self, count: u32, device: &Device) -> Result<References> {
+        let left = self.left;
+
+        self.left -= count;
+        if let Some(references) = self.lent.take(count) {
+            return Ok(references);
+        }
+        if self.run.is_none() {
+            // All that is needed from here on, less what will come from the cache. If there is no
+            // such run each buffer gets its own.
+            let more = left.saturating_sub(self.lent.nr_idle()).max(count);
+
+            self.run = References::alloc(more, device.limits.reserve).ok();
+        }
+        match self.run.take().map(|run| run.split_at(count)) {
+            Some(Ok((now, rest))) => {
+                self.run = Some(rest);
+                Ok(now)
+            }
+            Some(Err(run)) if run.count() == count => Ok(run),
+            short => {
+                self.run = short.and_then(Result::err);
+                device.alloc(count)
+            }
+        }
+    }
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * DMA by grants: what surrounds the operations, which are in Rust. Which devices
+ * they are for and which domain is the backend, the registration with a device,
+ * parameters, statistics, and the work that asks for what a backend has held.
+ */
+#define pr_fmt(fmt) "xen:grant-dma: " fmt
+
+#include <linux/debugfs.h>
+#include <linux/device.h>
+#include <linux/init.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/mutex.h>
+#include <linux/of.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/virtio.h>
+#include <linux/workqueue.h>
+
+#include <xen/interface/xen.h>
+#include <xen/page.h>
+#include <xen/xen.h>
+#include <xen/xen-ops.h>
+
+#include "grant-dma-ops.h"
+
+#define CREATE_TRACE_POINTS
+#define CREATE_RUST_TRACE_POINTS
+#include "trace.h"
+
+#undef MODULE_PARAM_PREFIX
+#define MODULE_PARAM_PREFIX "xen_grant_dma_ops."
+
+#define COMPATIBLE "xen,grant-dma"
+
+/* Names of devices, separated by commas. */
+static char isolate[512];
+module_param_string(isolate, isolate, sizeof(isolate), 0644);
+MODULE_PARM_DESC(isolate,
+		 "Devices, by name, the backends of which get no access to bytes next to a buffer");
+
+static bool is_isolated(struct device *dev)
+{
+	const char *name = dev_name(dev);
+	size_t len = strlen(name);
+	const char *at;
+	bool found = false;
+
+	kernel_param_lock(THIS_MODULE);
+	for (at = isolate; *at && !found; at += strcspn(at, ",\n")) {
+		at += strspn(at, ",\n");
+		found = strcspn(at, ",\n") == len && !strncmp(at, name, len);
+	}
+	kernel_param_unlock(THIS_MODULE);
+
+	return found;
+}
+
+/*
+ * Whether there is memory of this domain behind all of the pages. Xen refuses
+ * to grant a frame of another domain, or one that is not there, when the
+ * backend asks for it: too late to do anything about it.
+ */
+bool xen_grant_dma_may_grant(unsigned long first_pfn, unsigned long nr_pages)
+{
+	struct page *page = pfn_to_page(first_pfn);
+	unsigned long i;
+
+	for (i = 0; i < nr_pages; i++, page++) {
+		/* Unpopulated pages, and memory of other devices. */
+		if (is_zone_device_page(page))
+			return false;
+		/* The flag means other things too, so look the frame up. */
+		if (unlikely(PageForeign(page)) &&
+		    pfn_to_bfn(first_pfn + i) != first_pfn + i)
+			return false;
+	}
+
+	return true;
+}
+
+/*
+ * Keep a page that a backend has access to from being given to someone else
+ * after whoever owns it has freed it. Pages without a reference count of their
+ * own, such as those of kmalloc(), can't be kept.
+ */
+bool xen_grant_dma_pin(unsigned long pfn)
+{
+	struct folio *folio = page_folio(pfn_to_page(pfn));
+
+	if (folio_test_slab(folio) || folio_test_large_kmalloc(folio))
+		return false;
+
+	return folio_try_get(folio);
+}
+
+void xen_grant_dma_unpin(unsigned long pfn)
+{
+	folio_put(page_folio(pfn_to_page(pfn)));
+}
+
+static void retry(struct work_struct *work);
+static DECLARE_DELAYED_WORK(retry_work, retry);
+
+void xen_grant_dma_queue_retry(void)
+{
+	queue_delayed_work(system_dfl_wq, &retry_work, HZ);
+}
+
+static void retry(struct work_struct *work)
+{
+	if (xen_grant_dma_retry())
+		xen_grant_dma_queue_retry();
+}
+
+void xen_grant_dma_tell_broken(struct device *dev)
+{
+	dev_alert(dev, "Grant still in use by backend domain, disabled for further use\n");
+}
+
+static int supported(struct device *dev, u64 mask)
+{
+	return mask == DMA_BIT_MASK(64);
+}
+
+static void *refuse_alloc(struct device *dev, size_t size,
+			  dma_addr_t *dma_handle, gfp_t gfp,
+			  unsigned long attrs)
+{
+	return NULL;
+}
+
+static dma_addr_t refuse_map_phys(struct device *dev, phys_addr_t phys,
+				  size_t size, enum dma_data_direction dir,
+				  unsigned long attrs)
+{
+	return DMA_MAPPING_ERROR;
+}
+
+static int refuse_map_sg(struct device *dev, struct scatterlist *sg, int nents,
+			 enum dma_data_direction dir, unsigned long attrs)
+{
+	return -EIO;
+}
+
+/* For devices that must not do DMA other than by grants, and can't do that. */
+static const struct dma_map_ops refusing_ops = {
+	.alloc = refuse_alloc,
+	.map_phys = refuse_map_phys,
+	.map_sg = refuse_map_sg,
+	.dma_supported = supported,
+};
+
+/**
+ * struct registration - what a device has been given
+ * @dev: the device
+ * @ops: its operations, or NULL if it got those that refuse
+ * @previous: the operations that it had before
+ * @previous_skip_sync: whether it did without synchronization before
+ * @backend: the domain that has access
+ * @debugfs: its statistics
+ */
+struct registration {
+	struct device *dev;
+	const struct dma_map_ops *ops;
+	const struct dma_map_ops *previous;
+	bool previous_skip_sync;
+	u32 backend;
+	struct dentry *debugfs;
+};
+
+static struct dentry *debugfs_root;
+
+#define STATISTIC(_name)						\
+static int _name##_get(void *data, u64 *value)				\
+{									\
+	struct registration *reg = data;				\
+	struct xen_grant_dma_statistics stats;				\
+									\
+	xen_grant_dma_get_statistics(reg->ops, &stats);			\
+	*value = stats._name;						\
+	return 0;							\
+}									\
+DEFINE_DEBUGFS_ATTRIBUTE(_name##_fops, _name##_get, NULL, "%llu\n")
+
+STATISTIC(backend);
+STATISTIC(maps);
+STATISTIC(references);
+STATISTIC(quarantined);
+STATISTIC(bounced);
+STATISTIC(exposed);
+STATISTIC(broken);
+
+static void create_statistics(struct registration *reg)
+{
+	struct dentry *dir = debugfs_create_dir(dev_name(reg->dev),
+						debugfs_root);
+
+	debugfs_create_file("backend", 0444, dir, reg, &backend_fops);
+	debugfs_create_file("maps", 0444, dir, reg, &maps_fops);
+	debugfs_create_file("references", 0444, dir, reg, &references_fops);
+	debugfs_create_file("quarantined", 0444, dir, reg, &quarantined_fops);
+	debugfs_create_file("bounced", 0444, dir, reg, &bounced_fops);
+	debugfs_create_file("exposed", 0444, dir, reg, &exposed_fops);
+	debugfs_create_file("broken", 0444, dir, reg, &broken_fops);
+	reg->debugfs = dir;
+}
+
+/* The operations of a device go with its driver, by way of devres. */
+static void release(struct device *dev, void *res)
+{
+	struct registration *reg = res;
+
+	debugfs_remove_recursive(reg->debugfs);
+	dev->dma_ops = reg->previous;
+	dev_assign_dma_skip_sync(dev, reg->previous_skip_sync);
+	if (reg->ops)
+		xen_grant_dma_destroy(reg->ops);
+}
+
+static void install(struct registration *reg, const struct dma_map_ops *ops)
+{
+	struct device *dev = reg->dev;
+
+	/* Those that refuse remain if they were installed without a driver. */
+	if (dev->dma_ops != &refusing_ops)
+		reg->previous = dev->dma_ops;
+	reg->previous_skip_sync = dev_dma_skip_sync(dev);
+
+	dev->dma_ops = ops;
+	dev_assign_dma_skip_sync(dev, !ops->sync_single_for_cpu);
+}
+
+/*
+ * Have a device use grants of @backend, or refuse all DMA.
+ *
+ * This runs each time that a virtio driver is bound or resumed. The device is
+ * the parent, and has been there for longer. It is not set up again.
+ */
+static int set_up(struct device *dev, u32 backend)
+{
+	struct registration *reg = devres_find(dev, release, NULL, NULL);
+	const struct dma_map_ops *ops;
+
+	if (reg && reg->ops)
+		return reg->backend == backend ? 0 : -EBUSY;
+
+	/*
+	 * Without a driver nothing would take the operations away again, and
+	 * what is kept in devres would keep one from being bound.
+	 */
+	if (!dev->driver)
+		return -ENXIO;
+
+	ops = xen_grant_dma_create(backend, is_isolated(dev));
+	if (IS_ERR(ops))
+		return PTR_ERR(ops);
+
+	if (reg)
+		devres_release(dev, release, NULL, NULL);
+
+	reg = devres_alloc(release, sizeof(*reg), GFP_KERNEL);
+	if (!reg) {
+		xen_grant_dma_destroy(ops);
+		return -ENOMEM;
+	}
+
+	reg->dev = dev;
+	reg->ops = ops;
+	reg->backend = backend;
+	create_statistics(reg);
+	install(reg, ops);
+	devres_add(dev, reg);
+
+	return 0;
+}
+
+/* Have a device do no DMA at all. This always succeeds. */
+static void refuse(struct device *dev)
+{
+	struct registration *reg;
+
+	if (dev->dma_ops == &refusing_ops)
+		return;
+
+	/* Where it can't be undone, arch code will when a driver is bound. */
+	reg = dev->driver ? devres_alloc(release, sizeof(*reg), GFP_KERNEL) :
+			    NULL;
+	if (!reg) {
+		dev->dma_ops = &refusing_ops;
+		return;
+	}
+
+	reg->dev = dev;
+	install(reg, &refusing_ops);
+	devres_add(dev, reg);
+}
+
+/* Whether the node of one of the IOMMUs in a property is that of grants. */
+static bool names_grants(struct device_node *np, const char *property)
+{
+	u32 cell;
+
+	of_property_for_each_u32(np, property, cell) {
+		struct device_node *node = of_find_node_by_phandle(cell);
+		bool found = of_device_is_compatible(node, COMPATIBLE);
+
+		of_node_put(node);
+		if (found)
+			return true;
+	}
+
+	return false;
+}
+
+static int check_spec(const struct of_phandle_args *spec, u32 *backend)
+{
+	if (spec->args_count != 1)
+		return -EINVAL;
+
+	*backend = spec->args[0];
+
+	return 0;
+}
+
+/*
+ * Both return -ENODEV if grants are not asked for, and another error if they
+ * are, but not in a way that makes sense.
+ */
+static int parse_iommus(struct device_node *np, u32 *backend)
+{
+	struct of_phandle_args spec = {};
+	int nr, i, ret;
+
+	nr = of_count_phandle_with_args(np, "iommus", "#iommu-cells");
+	for (i = 0; i < nr; i++) {
+		if (of_parse_phandle_with_args(np, "iommus", "#iommu-cells", i,
+					       &spec))
+			continue;
+
+		ret = of_device_is_compatible(spec.np, COMPATIBLE) ?
+			check_spec(&spec, backend) : -ENODEV;
+		of_node_put(spec.np);
+		if (ret != -ENODEV)
+			return ret;
+	}
+
+	return names_grants(np, "iommus") ? -EINVAL : -ENODEV;
+}
+
+static int parse_iommu_map(struct device_node *np, u32 rid, u32 *backend)
+{
+	struct of_phandle_args spec = {};
+	int ret;
+
+	if (of_map_iommu_id(np, rid, &spec))
+		return names_grants(np, "iommu-map") ? -EINVAL : -ENODEV;
+
+	/* There is no node if the map has no entry for this device. */
+	ret = of_device_is_compatible(spec.np, COMPATIBLE) ?
+		check_spec(&spec, backend) : -ENODEV;
+	of_node_put(spec.np);
+
+	return ret;
+}
+
+static struct device_node *get_node(struct device *dev)
+{
+	struct pci_bus *bus;
+
+	if (!dev_is_pci(dev))
+		return of_node_get(dev->of_node);
+
+	/* The host bridge at the root has the map. */
+	bus = to_pci_dev(dev)->bus;
+	while (!pci_is_root_bus(bus))
+		bus = bus->parent;
+
+	if (!bus->bridge->parent)
+		return NULL;
+
+	return of_node_get(bus->bridge->parent->of_node);
+}
+
+static int get_backend(struct device *dev, u32 *backend)
+{
+	struct device_node *np = get_node(dev);
+	int ret;
+
+	if (!np) {
+		if (xen_initial_domain() ||
+		    !(IS_ENABLED(CONFIG_XEN_VIRTIO_FORCE_GRANT) ||
+		      xen_pv_domain()))
+			return -ENODEV;
+
+		dev_info(dev, "Using dom0 as backend\n");
+		*backend = 0;
+		return 0;
+	}
+
+	if (dev_is_pci(dev))
+		ret = parse_iommu_map(np, pci_dev_id(to_pci_dev(dev)), backend);
+	else
+		ret = parse_iommus(np, backend);
+	of_node_put(np);
+
+	return ret;
+}
+
+bool xen_virtio_restricted_mem_acc(struct virtio_device *vdev)
+{
+	struct device *dev = vdev->dev.parent;
+	u32 backend;
+	int ret;
+
+	ret = get_backend(dev, &backend);
+	if (ret == -ENODEV)
+		return false;
+
+	if (!ret)
+		ret = set_up(dev, backend);
+
+	/* To say no here would be to let the device use plain addresses. */
+	if (ret) {
+		dev_err(dev, "Cannot set up Xen grant DMA ops (%d), refusing DMA\n",
+			ret);
+		refuse(dev);
+	}
+
+	return true;
+}
+
+static int __init grant_dma_init(void)
+{
+	xen_grant_dma_start();
+	debugfs_root = debugfs_create_dir("xen-grant-dma", NULL);
+
+	return 0;
+}
+core_initcall(grant_dma_init);
