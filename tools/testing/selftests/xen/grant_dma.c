@@ -625,6 +625,95 @@ static void unpopulated_page_is_refused(void)
 		 ret);
 }
 
+/* No restricted access, no address: a raw one lets the backend guess. */
+static void check_refused_or_granted(uint32_t dev)
+{
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
+	struct xgd_map map;
+
+	XT_CHECK(is_restricted(dev),
+		 "the virtio core is told that any access is fine");
+	if (try_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0, &map))
+		return;
+	XT_CHECK(map.dma & GRANT_ADDR, "the driver is given the address %#llx",
+		 (unsigned long long)map.dma);
+	do_unmap(map.id, 0);
+}
+
+/*
+ * What another domain granted cannot be granted on, at most a copy can.  (It
+ * can if both are one domain, so look at what is granted.)
+ */
+static void foreign_page_is_not_granted(void)
+{
+	uint32_t dev = get_device("gdt-plain");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
+	struct xgd_hold held = { .len = XEN_PAGE };
+	struct xgd_map map, second;
+	int ret;
+
+	fill(expected, XEN_PAGE, 7);
+	driver_write(buffer.id, 0, expected, XEN_PAGE);
+	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	held.dma = map.dma;
+	ret = call(XGD_IOC_HOLD, &held);
+	XT_CHECK(!ret, "the backend maps: %s", strerror(-ret));
+	ret = try_map(dev, held.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL,
+		      XGD_FOREIGN, &second);
+	XT_CHECK(!ret || ret == -EIO, "map: %s", strerror(-ret));
+	if (!ret) {
+		struct xgd_entry entry = get_entry(ref_of(second.dma));
+
+		XT_CHECK(entry.frame != held.pfn * xt_page_size() / XEN_PAGE,
+			 "the page itself is granted");
+		ret = backend_read(second.dma, found, XEN_PAGE);
+		XT_CHECK(!ret, "it is mapped, and the backend cannot read it");
+		XT_CHECK(!memcmp(expected, found, XEN_PAGE), "it reads otherwise");
+		do_unmap(second.id, 0);
+	}
+	release(held.id);
+	do_unmap(map.id, 0);
+}
+
+/* Its next probe would find what was allocated for it, and refuse. */
+static void parent_without_driver_is_refused(void)
+{
+	uint32_t dev = get_fresh();
+	int ret = call_value(XGD_IOC_UNBIND, dev);
+
+	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	ret = attach(dev, XGD_VIRTIO_ID, XGD_UNBOUND, NULL);
+	XT_CHECK(!ret || ret == -ENODEV, "attach: %s", strerror(-ret));
+	if (!ret) {
+		check_refused_or_granted(dev);
+		ret = call_value(XGD_IOC_DETACH, dev);
+		XT_CHECK(!ret, "detach: %s", strerror(-ret));
+	}
+	ret = call_value(XGD_IOC_BIND, dev);
+	XT_CHECK(!ret, "bind: %s", strerror(-ret));
+	ret = attach(dev, XGD_VIRTIO_ID, 0, NULL);
+	XT_CHECK(!ret, "attach: %s", strerror(-ret));
+	exchange(dev, get_buffer(XGD_PAGES, XEN_PAGE).id, 0, XEN_PAGE,
+		 XGD_BIDIRECTIONAL, 0);
+}
+
+static void rebinding_leaves_nothing(void)
+{
+	uint32_t dev = get_fresh_attached(), i;
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 65536);
+	int before, after;
+
+	rebind(dev);
+	before = free_refs();
+	for (i = 0; i < 50; i++) {
+		exchange(dev, buffer.id, 0, 65536, XGD_BIDIRECTIONAL, 0);
+		rebind(dev);
+	}
+	after = free_refs();
+	XT_CHECK(after == before, "%d references were free, now %d", before,
+		 after);
+}
+
 static void features_are_required(void)
 {
 	uint32_t dev = get_fresh();
@@ -719,20 +808,6 @@ static void arguments_are_checked(void)
 }
 
 /* Faults of the operations in C, each by its name */
-
-/* No restricted access, no address: a raw one lets the backend guess. */
-static void check_refused_or_granted(uint32_t dev)
-{
-	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
-	struct xgd_map map;
-
-	XT_CHECK(is_restricted(dev),
-		 "the virtio core is told that any access is fine");
-	if (try_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0, &map))
-		return;
-	XT_CHECK(map.dma & GRANT_ADDR, "the driver is given the address %#llx",
-		 (unsigned long long)map.dma);
-}
 
 static void check_refused(uint32_t dev)
 {
@@ -988,12 +1063,42 @@ static void no_retry(void)
 	}
 }
 
+/* The device goes while its backend still holds memory that it was shared. */
+static void held_at_unbind(void)
+{
+	uint32_t dev = get_fresh_attached(), held, ref;
+	struct xgd_alloc alloc = do_alloc(dev, 2 * XEN_PAGE, false, false);
+	uint8_t byte = 0x77;
+	time_t end;
+	int ret;
+
+	ref = ref_of(alloc.dma);
+	held = hold(alloc.dma, 1);
+	do_unmap(alloc.id, 0);
+	ret = call_value(XGD_IOC_UNBIND, dev);
+	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	XT_CHECK(get_entry(ref).flags & XGD_GTF_ACCESS,
+		 "the reference was ended while it was in use");
+	XT_CHECK(!copy(XGD_IOC_HELD, held, 0, &byte, 1, true, false),
+		 "the backend cannot write any more");
+	release(held);
+	end = time(NULL) + WAIT_SECONDS;
+	while (get_entry(ref).flags & XGD_GTF_ACCESS) {
+		XT_CHECK(time(NULL) < end, "it is not ended within %d s",
+			 WAIT_SECONDS);
+		usleep(100 * 1000);
+	}
+	ret = call_value(XGD_IOC_BIND, dev);
+	XT_CHECK(!ret, "bind: %s", strerror(-ret));
+}
+
 static void no_max_size(void)
 {
 	uint32_t dev = get_device("gdt-plain");
 	uint64_t max = get_info(dev).max_mapping;
 	struct xgd_buffer buffer;
 	struct xgd_map map;
+	uint32_t size;
 	int ret;
 
 	XT_CHECK(max < UINT32_MAX, "a mapping may have %#llx bytes",
@@ -1001,15 +1106,19 @@ static void no_max_size(void)
 	ksft_print_msg("a mapping may have %llu bytes\n",
 		       (unsigned long long)max);
 	XT_CHECK(max >= XEN_PAGE, "a page cannot be mapped");
-	if (max + 2 * XEN_PAGE > XGD_MAX_SIZE)
+	size = max + 3 * XEN_PAGE < XGD_MAX_SIZE ? max + 3 * XEN_PAGE :
+						   XGD_MAX_SIZE;
+	if (size < max + XEN_PAGE)
 		return;
 	/* Whatever it starts at. */
-	buffer = get_buffer(XGD_PAGES, max + 2 * XEN_PAGE);
+	buffer = get_buffer(XGD_PAGES, size);
 	map = do_map(dev, buffer.id, XEN_PAGE - 1, max, XGD_BIDIRECTIONAL, 0);
 	check_address(&map, buffer.pfn, 0);
 	do_unmap(map.id, 0);
-	ret = try_map(dev, buffer.id, XEN_PAGE - 1, max + XEN_PAGE + 1,
-		      XGD_BIDIRECTIONAL, 0, &map);
+	/* A page more may be possible where it starts, and no more than that. */
+	if (size < max + 3 * XEN_PAGE)
+		return;
+	ret = try_map(dev, buffer.id, 0, size, XGD_BIDIRECTIONAL, 0, &map);
 	XT_CHECK(ret == -EIO, "more is mapped: %d", ret);
 }
 
@@ -1179,6 +1288,17 @@ static const struct xt_test tests[] = {
 	{ "a page without memory behind it is refused",
 	  unpopulated_page_is_refused, NULL, FAILS,
 	  "it leaves that to the backend to find out" },
+	{ "a page in which a grant is mapped is not granted as it is",
+	  foreign_page_is_not_granted, NULL, FAILS,
+	  "it leaves that to the backend to find out" },
+	{ "a parent without a driver is refused",
+	  parent_without_driver_is_refused, NULL, FAILS,
+	  "no driver can be bound to it any more" },
+	{ "binding again and again leaves nothing behind",
+	  rebinding_leaves_nothing, NULL, FAILS,
+	  "a device can be bound once" },
+	{ "what is held when the device goes is ended later",
+	  held_at_unbind, NULL, FAILS, "it is never tried again" },
 	{ "stale_data", stale_data, NULL, FAILS,
 	  "what the first binding knew is found again, freed" },
 	{ "stale_ops", stale_ops, NULL, FAILS,

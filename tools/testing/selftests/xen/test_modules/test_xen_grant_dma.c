@@ -131,7 +131,8 @@ static DEFINE_MUTEX(hogs_lock);
  */
 static const char *const lock_names[] = {
 	"_raw_spin_lock", "_raw_spin_lock_bh", "_raw_spin_lock_irq",
-	"_raw_spin_lock_irqsave", "_raw_spin_trylock",
+	"_raw_spin_lock_irq_disable", "_raw_spin_lock_irqsave",
+	"_raw_spin_trylock",
 };
 
 static const char *const alloc_names[] = {
@@ -982,14 +983,15 @@ static long ioctl_attach(void __user *arg)
 
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
-	if (req.flags & ~(XGD_FAIL_ALLOC | XGD_NO_PLATFORM))
+	if (req.flags & ~(XGD_FAIL_ALLOC | XGD_NO_PLATFORM | XGD_UNBOUND))
 		return -EINVAL;
 
 	guard(rwsem_write)(&devs_lock);
 	dev = get_dev(req.index);
 	if (!dev)
 		return -ENODEV;
-	if (!dev->pdev->dev.driver || dev->virtio)
+	if (dev->virtio ||
+	    (!dev->pdev->dev.driver && !(req.flags & XGD_UNBOUND)))
 		return -EBUSY;
 
 	if (req.flags & XGD_FAIL_ALLOC) {
@@ -1082,7 +1084,7 @@ static struct xgd_obj *new_mapping(u32 index, u32 dir)
 
 	if (!dev)
 		return ERR_PTR(-ENODEV);
-	if (!dev->pdev->dev.driver)
+	if (!dev->pdev->dev.driver && !dev->virtio)
 		return ERR_PTR(-ENOLINK);
 	map = kzalloc_obj(*map);
 	if (!map)
@@ -1104,7 +1106,8 @@ static long ioctl_map(struct xgd_file *file, void __user *arg)
 
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
-	buffer = get_obj(file, req.buffer, BUFFER);
+	buffer = get_obj(file, req.buffer,
+			 req.flags & XGD_FOREIGN ? HELD : BUFFER);
 	if (!buffer)
 		return -ENOENT;
 	if (req.dir >= XGD_NR_DIRS || req.offset >= buffer->size ||
@@ -1356,6 +1359,7 @@ static long ioctl_hold(struct xgd_file *file, void __user *arg)
 	held = backend_map(req.dma, req.len, req.read_only);
 	if (IS_ERR(held))
 		return PTR_ERR(held);
+	req.pfn = page_to_pfn(held->pages[0]);
 	ret = add_obj(file, held, &req.id);
 	if (ret) {
 		backend_unmap(held);
@@ -1371,6 +1375,8 @@ static long ioctl_release(struct xgd_file *file, u32 id)
 
 	if (!held)
 		return -ENOENT;
+	if (held->users)
+		return -EBUSY;
 	del_obj(file, id);
 
 	return backend_unmap(held);
@@ -1644,13 +1650,13 @@ static int xgd_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static void release_all(struct xgd_file *file, enum xgd_type type)
+static void release_all(struct xgd_file *file, enum xgd_type type, bool used)
 {
 	struct xgd_obj *obj;
 	unsigned long id;
 
 	xa_for_each(&file->objs, id, obj) {
-		if (obj->type != type)
+		if (obj->type != type || (obj->users && !used))
 			continue;
 		xa_erase(&file->objs, id);
 		obj_release(obj);
@@ -1662,10 +1668,11 @@ static int xgd_release(struct inode *inode, struct file *filp)
 	struct xgd_file *file = filp->private_data;
 
 	/* What the backend holds first, for it keeps all else from ending. */
-	release_all(file, HELD);
+	release_all(file, HELD, false);
 	scoped_guard(rwsem_read, &devs_lock)
-		release_all(file, MAPPING);
-	release_all(file, BUFFER);
+		release_all(file, MAPPING, false);
+	release_all(file, HELD, true);
+	release_all(file, BUFFER, true);
 	xa_destroy(&file->objs);
 	mutex_destroy(&file->lock);
 	kfree(file);

@@ -64,7 +64,7 @@ struct xgd_info {
  * struct xgd_attach - make a virtio device below a device
  * @index: the device
  * @virtio_id: of which kind
- * @flags: XGD_FAIL_ALLOC, XGD_NO_PLATFORM
+ * @flags: XGD_FAIL_ALLOC, XGD_NO_PLATFORM, XGD_UNBOUND
  * @failed: out: how many allocations failed
  */
 struct xgd_attach {
@@ -78,6 +78,8 @@ struct xgd_attach {
 #define XGD_FAIL_ALLOC		0x1
 /* Do not offer VIRTIO_F_ACCESS_PLATFORM. */
 #define XGD_NO_PLATFORM		0x2
+/* Even if the device has no driver. */
+#define XGD_UNBOUND		0x4
 
 /* Where a buffer comes from. */
 enum xgd_memory {
@@ -107,11 +109,11 @@ struct xgd_buffer {
 /**
  * struct xgd_map - map a buffer, or a part of one, for a device
  * @index: the device
- * @buffer: the buffer
+ * @buffer: the buffer, or with XGD_FOREIGN what is held
  * @offset: where in it
  * @size: how much of it; 0 is passed on
  * @dir: enum xgd_dir
- * @flags: XGD_IRQS_OFF, XGD_LIST, XGD_SKIP_SYNC, XGD_COUNT_LOCKS
+ * @flags: XGD_IRQS_OFF, XGD_LIST, XGD_SKIP_SYNC, XGD_COUNT_LOCKS, XGD_FOREIGN
  * @id: out: the mapping
  * @locks: out: how many spinlocks were taken; -1: not counted
  * @dma: out: the DMA address
@@ -136,6 +138,8 @@ struct xgd_map {
 #define XGD_SKIP_SYNC	0x4
 /* Count the spinlocks that are taken */
 #define XGD_COUNT_LOCKS	0x8
+/* Map pages in which a grant is mapped */
+#define XGD_FOREIGN	0x10
 
 /**
  * struct xgd_unmap - undo a mapping or an allocation
@@ -221,6 +225,7 @@ struct xgd_copy {
  * @len: from there
  * @id: out: what is held
  * @read_only: map the grants read-only
+ * @pfn: out: of the page that the first grant is mapped in
  */
 struct xgd_hold {
 	__u64 dma;
@@ -228,6 +233,7 @@ struct xgd_hold {
 	__u32 id;
 	__u32 read_only;
 	__u32 pad;
+	__u64 pfn;
 };
 
 /**
