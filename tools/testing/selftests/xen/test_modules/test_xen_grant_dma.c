@@ -582,7 +582,8 @@ static int attach(struct xgd_dev *dev, u32 virtio_id, u32 flags)
 	struct xgd_virtio *virtio;
 	int ret;
 
-	if (!dev->binds)
+	/* Whether or not it comes to anything, it may be set up from now on. */
+	if (!dev->binds++)
 		dev->ops = get_dma_ops(parent);
 
 	virtio = kzalloc_obj(*virtio);
@@ -606,7 +607,6 @@ static int attach(struct xgd_dev *dev, u32 virtio_id, u32 flags)
 		detach(dev);
 		return -ENODEV;
 	}
-	dev->binds++;
 
 	return 0;
 }
@@ -1650,13 +1650,16 @@ static int xgd_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static void release_all(struct xgd_file *file, enum xgd_type type, bool used)
+static void release_all(struct xgd_file *file, enum xgd_type type,
+			bool only_foreign)
 {
 	struct xgd_obj *obj;
 	unsigned long id;
 
 	xa_for_each(&file->objs, id, obj) {
-		if (obj->type != type || (obj->users && !used))
+		if (obj->type != type)
+			continue;
+		if (only_foreign && !(obj->buffer && obj->buffer->type == HELD))
 			continue;
 		xa_erase(&file->objs, id);
 		obj_release(obj);
@@ -1667,12 +1670,16 @@ static int xgd_release(struct inode *inode, struct file *filp)
 {
 	struct xgd_file *file = filp->private_data;
 
-	/* What the backend holds first, for it keeps all else from ending. */
-	release_all(file, HELD, false);
-	scoped_guard(rwsem_read, &devs_lock)
+	/*
+	 * What the backend holds goes before the mappings, which could not be
+	 * undone; but the mappings of what it holds go before that.
+	 */
+	scoped_guard(rwsem_read, &devs_lock) {
+		release_all(file, MAPPING, true);
+		release_all(file, HELD, false);
 		release_all(file, MAPPING, false);
-	release_all(file, HELD, true);
-	release_all(file, BUFFER, true);
+	}
+	release_all(file, BUFFER, false);
 	xa_destroy(&file->objs);
 	mutex_destroy(&file->lock);
 	kfree(file);

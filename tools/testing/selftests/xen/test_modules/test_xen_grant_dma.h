@@ -41,7 +41,7 @@ enum xgd_dir {
  * @index: in: which, from 0; -ENODEV beyond the last
  * @bound: out: whether its driver is bound
  * @attached: out: whether it has a virtio device that a driver is bound to
- * @binds: out: how often that was so since the module was loaded
+ * @binds: out: how often that was tried since the module was loaded
  * @restricted: in: whether to ask, as the virtio core does for each driver, if
  *	memory access is restricted; out: what is answered
  * @ops_kept: out: whether its DMA operations are the ones that it had before
