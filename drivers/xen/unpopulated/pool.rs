@@ -312,10 +312,11 @@ impl Growth {
 
     /// Adds a chunk for pages that may lie anywhere, as large as can be had.
     fn add_pages(&mut self, total: usize, missing: usize) -> Result<NewChunk> {
+        let target = self.target.ok_or(EOPNOTSUPP)?;
         let mut error = ENOMEM;
 
         // What cannot be met must not use up all address space before that is found out.
-        if missing > self.target.map_or(0, chunk::pages_in).saturating_sub(total) {
+        if missing > chunk::pages_in(target).saturating_sub(total) {
             return Err(error);
         }
 
