@@ -211,6 +211,12 @@ impl Device {
         )
     }
 
+    /// The most frames that a buffer may touch.
+    #[inline]
+    pub(crate) fn longest(&self) -> u32 {
+        self.limits.longest
+    }
+
     /// The size of the largest buffer that can be mapped.
     pub(crate) fn max_size(&self) -> usize {
         self.limits.max_size()
@@ -280,8 +286,7 @@ impl Device {
     /// Gets references that are not from the cache, if there are any.
     #[inline]
     fn alloc(&self, count: u32) -> Result<References> {
-        References::alloc(count, self.limits.reserve)
-            .or_else(|error| self.alloc_last(count, error))
+        References::alloc(count, self.limits.reserve).or_else(|error| self.alloc_last(count, error))
     }
 
     /// Fills the cache if there is nothing that belongs there.
@@ -344,18 +349,6 @@ impl Device {
         drop(stranger);
     }
 
-    /// Checks whether a buffer may be mapped.
-    #[inline]
-    fn check(&self, buffer: &Buffer) -> Result {
-        if buffer.span().frames() > self.limits.longest {
-            return Err(ENOMEM);
-        }
-        if !buffer.is_own() {
-            return Err(EREMOTEIO);
-        }
-        Ok(())
-    }
-
     /// Checks whether the device is still in use.
     #[inline]
     fn check_broken(&self) -> Result {
@@ -380,7 +373,6 @@ impl Device {
         transfer: Transfer,
     ) -> Result<Granted> {
         self.check_broken()?;
-        self.check(&buffer)?;
         if self.bounces(buffer.span()) {
             return self.map_isolated(owner, buffer, transfer);
         }
@@ -597,24 +589,18 @@ impl Device {
 
     /// Grants the backend access to all buffers of a list.
     pub(crate) fn map_list(&self, owner: Owner<'_>, list: List, transfer: Transfer) -> Result {
-        let mut total = 0u32;
-
         self.check_broken()?;
-        for buffer in list.buffers() {
-            let buffer = buffer?;
-
-            self.check(&buffer)?;
-            total = total.checked_add(buffer.span().frames()).ok_or(ENOMEM)?;
-        }
-        if total == 0 {
+        if list.len() == 0 {
             return Err(EINVAL);
         }
 
         let mapped = if self.isolated {
-            list.map(|buffer| self.map(owner, buffer, transfer))
+            list.map(self.limits.longest, |buffer| {
+                self.map(owner, buffer, transfer)
+            })
         } else {
-            let mut supply = self.supply(total);
-            let mapped = list.map(|buffer| {
+            let mut supply = self.supply(list.len());
+            let mapped = list.map(self.limits.longest, |buffer| {
                 let count = buffer.span().frames();
                 let references = supply.take(count, self)?;
                 let granted = buffer.grant(references, self.backend, transfer.access());
@@ -640,8 +626,8 @@ impl Device {
         })
     }
 
-    /// Gets references for the buffers of a list, at once if that is possible.
-    fn supply(&self, total: u32) -> Supply {
+    /// Gets references for `buffers` buffers of a list.
+    fn supply(&self, buffers: u32) -> Supply {
         let mut inner = self.inner.lock();
 
         if inner.cache.is_empty() {
@@ -650,13 +636,13 @@ impl Device {
             inner = self.inner.lock();
         }
 
-        let lent = inner.cache.lend(total);
+        let lent = inner.cache.lend(buffers);
         drop(inner);
 
         Supply {
             lent,
             run: None,
-            left: total,
+            left: buffers,
             maps: 0,
             granted: 0,
         }
@@ -825,7 +811,7 @@ struct Supply {
     lent: Cache,
     /// Others, in one run.
     run: Option<References>,
-    /// How many are still needed.
+    /// How many buffers have not been mapped.
     left: u32,
     /// Buffers that have been mapped.
     maps: u64,
@@ -839,14 +825,14 @@ impl Supply {
     fn take(&mut self, count: u32, device: &Device) -> Result<References> {
         let left = self.left;
 
-        self.left -= count;
+        self.left = left.saturating_sub(1);
         if let Some(references) = self.lent.take(count) {
             return Ok(references);
         }
         if self.run.is_none() {
-            // All that is needed from here on, less what will come from the cache. If there is no
-            // such run each buffer gets its own.
-            let more = left.saturating_sub(self.lent.nr_idle()).max(count);
+            // Enough for all that follow, if they are like this one. If there is no such run each
+            // buffer gets its own.
+            let more = left.saturating_mul(count).max(count);
 
             self.run = References::alloc(more, device.limits.reserve).ok();
         }

@@ -58,27 +58,33 @@ static bool is_isolated(struct device *dev)
 	return found;
 }
 
-/*
- * Whether there is memory of this domain behind all of the pages. Xen refuses
- * to grant a frame of another domain, or one that is not there, when the
- * backend asks for it: too late to do anything about it.
- */
-bool xen_grant_dma_may_grant(unsigned long first_pfn, unsigned long nr_pages)
+/* The flag means other things too, so look the frame up. */
+static noinline bool maps_foreign(struct page *page)
 {
-	struct page *page = pfn_to_page(first_pfn);
+	unsigned long pfn = page_to_pfn(page);
+
+	return pfn_to_bfn(pfn) != pfn;
+}
+
+/*
+ * The address of a page, or PHYS_ADDR_MAX if it or one that follows it is not
+ * memory of this domain. Xen refuses to grant a frame of another domain, or one
+ * that is not there, when the backend asks for it: too late to do anything
+ * about it.
+ */
+phys_addr_t xen_grant_dma_own_phys(struct page *page, unsigned long nr_pages)
+{
 	unsigned long i;
 
-	for (i = 0; i < nr_pages; i++, page++) {
+	for (i = 0; i < nr_pages; i++) {
 		/* Unpopulated pages, and memory of other devices. */
-		if (is_zone_device_page(page))
-			return false;
-		/* The flag means other things too, so look the frame up. */
-		if (unlikely(PageForeign(page)) &&
-		    pfn_to_bfn(first_pfn + i) != first_pfn + i)
-			return false;
+		if (unlikely(is_zone_device_page(page + i)))
+			return PHYS_ADDR_MAX;
+		if (unlikely(PageForeign(page + i)) && maps_foreign(page + i))
+			return PHYS_ADDR_MAX;
 	}
 
-	return true;
+	return page_to_phys(page);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include <linux/types.h>
 
 struct device;
+struct page;
 
 /**
  * struct xen_grant_dma_statistics - what a device has and has done
@@ -46,7 +47,7 @@ void xen_grant_dma_get_statistics(const struct dma_map_ops *ops,
 bool xen_grant_dma_retry(void);
 
 /* In C, see glue.c. */
-bool xen_grant_dma_may_grant(unsigned long first_pfn, unsigned long nr_pages);
+phys_addr_t xen_grant_dma_own_phys(struct page *page, unsigned long nr_pages);
 bool xen_grant_dma_pin(unsigned long pfn);
 void xen_grant_dma_unpin(unsigned long pfn);
 void xen_grant_dma_queue_retry(void);

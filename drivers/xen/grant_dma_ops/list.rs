@@ -16,7 +16,6 @@ use core::ptr::{
 };
 use kernel::{
     bindings,
-    page,
     prelude::*,
     xen::grant::Granted, //
 };
@@ -39,10 +38,29 @@ unsafe fn entries(
     (0..len).map(move |nr| {
         if nr != 0 {
             // SAFETY: As required from the caller this is an entry, and there is one more.
-            next = unsafe { bindings::sg_next(next) };
+            next = unsafe { following(next) };
         }
         next
     })
+}
+
+/// Returns the entry that follows another, as `sg_next()` does.
+///
+/// # Safety
+///
+/// `entry` must be one of a list, and not the last.
+#[inline(always)]
+unsafe fn following(entry: *mut bindings::scatterlist) -> *mut bindings::scatterlist {
+    let next = entry.wrapping_add(1);
+
+    // SAFETY: As it was not the last one there is another, or a link.
+    let link = unsafe { (*next).page_link };
+
+    if link & bindings::SG_CHAIN as usize == 0 {
+        next
+    } else {
+        with_exposed_provenance_mut(link & !LINK_BITS)
+    }
 }
 
 /// Returns the memory that an entry has been set to.
@@ -51,7 +69,7 @@ unsafe fn entries(
 ///
 /// `entry` must be one of a [`List`].
 #[inline]
-unsafe fn buffer(entry: *mut bindings::scatterlist) -> Result<Buffer> {
+unsafe fn buffer(entry: *mut bindings::scatterlist, longest: u32) -> Result<Buffer> {
     // SAFETY: It exists, as required from the caller.
     let link = unsafe { (*entry).page_link };
     // SAFETY: As above.
@@ -62,13 +80,11 @@ unsafe fn buffer(entry: *mut bindings::scatterlist) -> Result<Buffer> {
     let first: *mut bindings::page = with_exposed_provenance_mut(link & !LINK_BITS);
     let first = NonNull::new(first).ok_or(EINVAL)?;
 
-    // SAFETY: The entry has been set to memory, which has pages.
-    let start = unsafe { page::page_to_phys(first) };
-
     // CAST: `usize` is at least as wide.
     //
-    // SAFETY: The memory is the device's until the list has been unmapped.
-    unsafe { Buffer::new(start + u64::from(offset), len as usize) }
+    // SAFETY: The entry has been set to memory, which is the device's until the list has been
+    // unmapped.
+    unsafe { Buffer::new(first, offset as usize, len as usize, longest) }
 }
 
 /// A scatterlist that a driver has passed to be mapped.
@@ -96,22 +112,19 @@ impl List {
         Self { first, len }
     }
 
-    /// The memory of each entry.
+    /// How many entries there are.
     #[inline]
-    pub(crate) fn buffers(&self) -> impl Iterator<Item = Result<Buffer>> {
-        // SAFETY: By the type invariants there are that many.
-        let entries = unsafe { entries(self.first, self.len) };
-
-        // SAFETY: These are entries of a list.
-        entries.map(|entry| unsafe { buffer(entry) })
+    pub(crate) fn len(&self) -> u32 {
+        self.len
     }
 
     /// Has access granted to the memory of one entry after the other, by `grant`.
     ///
-    /// If one fails, the others up to there are returned.
+    /// None may touch more than `longest` frames. If one fails, the others up to there are returned.
     #[inline]
     pub(crate) fn map(
         self,
+        longest: u32,
         mut grant: impl FnMut(Buffer) -> Result<Granted>,
     ) -> Result<(), (Error, MappedList)> {
         // SAFETY: By the type invariants there are that many.
@@ -119,7 +132,7 @@ impl List {
 
         for (entry, nr) in entries.zip(0..) {
             // SAFETY: It is an entry of a list.
-            let granted = unsafe { buffer(entry) }
+            let granted = unsafe { buffer(entry, longest) }
                 .and_then(|buffer| Ok((grant(buffer)?, buffer.span().offset())));
 
             match granted {

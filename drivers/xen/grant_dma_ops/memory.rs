@@ -8,6 +8,7 @@ use super::address::{
     FRAME, //
 };
 use core::{
+    mem::ManuallyDrop,
     num::NonZeroUsize,
     ptr::NonNull, //
 };
@@ -28,7 +29,8 @@ use kernel::{
             References, //
         },
         Gfn,
-        XEN_PAGE_SHIFT, //
+        XEN_PAGE_SHIFT,
+        XEN_PFN_PER_PAGE, //
     }, //
 };
 
@@ -67,20 +69,46 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Makes one of what a driver has passed.
+    /// Makes one of what a driver has passed: a page, and which bytes from there on.
     ///
-    /// Returns [`EINVAL`] if it is empty or too large.
+    /// Returns [`EINVAL`] if it is empty, [`ENOMEM`] if it touches more than `longest` frames, and
+    /// [`EREMOTEIO`] if it is not memory of this domain.
     ///
     /// # Safety
     ///
-    /// This must be memory with struct pages, in the linear map, which the driver gives to the
-    /// device for as long as references that are granted for it are.
+    /// These must be bytes of memory with struct pages, in the linear map, which the driver gives
+    /// to the device for as long as references that are granted for it are.
     #[inline]
-    pub(crate) unsafe fn new(phys: PhysAddr, size: usize) -> Result<Self> {
+    pub(crate) unsafe fn new(
+        page: NonNull<bindings::page>,
+        offset: usize,
+        size: usize,
+        longest: u32,
+    ) -> Result<Self> {
+        // CAST: Both have 64 bits here.
+        let span = Span::new(offset as u64, size)?;
+
+        if span.frames() > longest {
+            return Err(ENOMEM);
+        }
+
+        // The bytes may begin on a later page. Struct pages form one array on this architecture.
+        let first = page.as_ptr().wrapping_add(offset / PAGE_SIZE);
+        let offset = offset % PAGE_SIZE;
+        // Both are small now, as there are not many frames.
+        let pages = (offset + size).div_ceil(PAGE_SIZE);
+
+        // SAFETY: These are pages that exist, as required from the caller.
+        let start = unsafe { bindings::xen_grant_dma_own_phys(first, pages) };
+
+        if start == PhysAddr::MAX {
+            return Err(EREMOTEIO);
+        }
+
         // INVARIANT: By the safety requirements.
         Ok(Self {
-            phys,
-            span: Span::new(phys, size)?,
+            phys: start + offset as PhysAddr,
+            span,
         })
     }
 
@@ -88,17 +116,6 @@ impl Buffer {
     #[inline]
     pub(crate) fn span(&self) -> &Span {
         &self.span
-    }
-
-    /// Returns whether the memory is this domain's own.
-    #[inline]
-    pub(crate) fn is_own(&self) -> bool {
-        // CAST: Addresses have 64 bits here.
-        let first = self.phys as usize >> PAGE_SHIFT;
-        let frames = (self.phys as usize % PAGE_SIZE) / FRAME + self.span.frames() as usize;
-
-        // SAFETY: By the type invariants these are pages that exist.
-        unsafe { bindings::xen_grant_dma_may_grant(first, frames.div_ceil(PAGE_SIZE / FRAME)) }
     }
 
     /// Grants access to all of the frames that the buffer touches.
@@ -224,14 +241,21 @@ impl Drop for Bounce {
     }
 }
 
+/// How many pages memory for a span has.
+fn nr_pages(span: &Span) -> usize {
+    // CAST: `usize` is at least as wide.
+    (span.frames() as usize).div_ceil(XEN_PFN_PER_PAGE)
+}
+
 /// Memory that is shared with a backend for long.
 ///
 /// # Invariants
 ///
-/// `address` is where `alloc_pages_exact()` has allocated `size` bytes, which this object owns.
+/// `address` is where `pages` pages have been allocated, which this object owns: as a whole if that
+/// is a power of two, and by `alloc_pages_exact()` otherwise.
 pub(crate) struct Pages {
     address: NonNull<c_void>,
-    size: usize,
+    pages: usize,
 }
 
 // SAFETY: Memory belongs to no thread.
@@ -240,20 +264,31 @@ unsafe impl Send for Pages {}
 impl Pages {
     /// Allocates memory for `span`, which is all zero.
     pub(crate) fn alloc(span: &Span, gfp: bindings::gfp_t) -> Result<Self> {
-        // CAST: It is the number of frames of something the size of which is a `usize`.
-        let size = (span.frames() as usize).checked_mul(FRAME).ok_or(EINVAL)?;
+        let pages = nr_pages(span);
+        let gfp = gfp & !bindings::__GFP_ZERO;
+
+        let address = if pages.is_power_of_two() {
+            // SAFETY: There are no requirements.
+            let first = unsafe { bindings::alloc_pages(gfp, pages.ilog2()) };
+            let first = NonNull::new(first).ok_or(ENOMEM)?;
+
+            // SAFETY: It is a page.
+            unsafe { page::page_address(first) }
+        } else {
+            // This does not wrap around, as there is a span.
+            //
+            // SAFETY: There are no requirements.
+            unsafe { bindings::alloc_pages_exact_noprof(pages << PAGE_SHIFT, gfp) }
+        };
+        let address = NonNull::new(address).ok_or(ENOMEM)?;
 
         // All of the pages are cleared, not only what was asked for: the backend sees all of it.
         //
-        // SAFETY: There are no requirements.
-        let address =
-            unsafe { bindings::alloc_pages_exact_noprof(size, gfp | bindings::__GFP_ZERO) };
+        // SAFETY: That many bytes have been allocated.
+        unsafe { address.cast::<u8>().write_bytes(0, pages << PAGE_SHIFT) };
 
-        // INVARIANT: It has been allocated for this object.
-        Ok(Self {
-            address: NonNull::new(address).ok_or(ENOMEM)?,
-            size,
-        })
+        // INVARIANT: It has been allocated for this object, in either way.
+        Ok(Self { address, pages })
     }
 
     /// Grants access to it.
@@ -270,7 +305,7 @@ impl Pages {
 
     /// Hands the memory over to C code.
     pub(crate) fn into_raw(self) -> NonNull<c_void> {
-        core::mem::ManuallyDrop::new(self).address
+        ManuallyDrop::new(self).address
     }
 
     /// Takes memory over from C code.
@@ -280,18 +315,26 @@ impl Pages {
     /// It must be what [`Self::into_raw`] has returned, for memory for `span`, and this must be
     /// the only call for it.
     pub(crate) unsafe fn from_raw(address: NonNull<c_void>, span: &Span) -> Self {
-        // INVARIANT: By the safety requirements. The size was computed likewise.
+        // INVARIANT: By the safety requirements. The number of pages was computed likewise.
         Self {
             address,
-            size: span.frames() as usize * FRAME,
+            pages: nr_pages(span),
         }
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it has been allocated with this size, and is ours.
-        unsafe { bindings::free_pages_exact(self.address.as_ptr(), self.size) };
+        if self.pages.is_power_of_two() {
+            // SAFETY: By the type invariants this is memory in the linear map.
+            let first = unsafe { page::virt_to_page(self.address.as_ptr()) };
+
+            // SAFETY: By the type invariants it has been allocated as a whole, and is ours.
+            unsafe { bindings::__free_pages(first.as_ptr(), self.pages.ilog2()) };
+        } else {
+            // SAFETY: By the type invariants it has been allocated so, and is ours.
+            unsafe { bindings::free_pages_exact(self.address.as_ptr(), self.pages << PAGE_SHIFT) };
+        }
     }
 }
 

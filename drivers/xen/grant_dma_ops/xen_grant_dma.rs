@@ -46,7 +46,11 @@ use core::ptr::{
 };
 use kernel::{
     bindings,
-    page,
+    page::{
+        self,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*,
     types::ForeignOwnable,
     xen::grant::{
@@ -294,12 +298,16 @@ unsafe extern "C" fn map_phys(
     let Some(transfer) = transfer(dir, attrs) else {
         return MAPPING_ERROR;
     };
-    // SAFETY: As required from the caller.
-    let Ok(buffer) = (unsafe { Buffer::new(phys, size) }) else {
-        return MAPPING_ERROR;
-    };
+    // CAST: Addresses have 64 bits here.
+    let (pfn, offset) = ((phys as usize) >> PAGE_SHIFT, (phys as usize) % PAGE_SIZE);
+    // SAFETY: It is memory with struct pages, as it is none of a device.
+    let first = unsafe { page::pfn_to_page(pfn) };
     // SAFETY: As required from the caller.
     let (device, owner) = unsafe { state(dev) };
+    // SAFETY: As required from the caller.
+    let Ok(buffer) = (unsafe { Buffer::new(first, offset, size, device.longest()) }) else {
+        return MAPPING_ERROR;
+    };
 
     match device.map(owner, buffer, transfer) {
         Ok(granted) => address::encode(granted.into_raw().0, buffer.span().offset()),

@@ -290,7 +290,7 @@ impl Drop for References {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariants these are allocated, and nobody has access by them.
-        unsafe { bindings::gnttab_free_grant_reference_seq(self.first.as_raw(), self.count) };
+        unsafe { bindings::gnttab_free_grant_reference_run(self.first.as_raw(), self.count) };
     }
 }
 
