@@ -1213,6 +1213,63 @@ static void check_sync(uint32_t dev, uint32_t buffer)
 	do_unmap(map.id, 0);
 }
 
+/* A number of a device in debugfs; negative: there is none. */
+static long stat_of(uint32_t dev, const char *name)
+{
+	char path[128], buf[32];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/xen-grant-dma/%s/%s",
+		 get_info(dev).name, name);
+	if (xt_read_file(path, buf, sizeof(buf)) < 0)
+		return -1;
+
+	return strtol(buf, NULL, 0);
+}
+
+static void check_stat(uint32_t dev, const char *name, long value)
+{
+	XT_CHECK(stat_of(dev, name) == value, "%s is %ld, not %ld", name,
+		 stat_of(dev, name), value);
+}
+
+static void statistics_tell_what_is_so(void)
+{
+	uint32_t dev = get_fresh_attached(), other = get_device("gdt-other");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 100 * XEN_PAGE);
+	struct xgd_map map;
+	uint32_t held, i;
+
+	check_stat(dev, "backend", 0);
+	check_stat(other, "backend", 1);
+	check_stat(dev, "maps", 0);
+	map = do_map(dev, buffer.id, 0, 100 * XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	check_stat(dev, "maps", 1);
+	XT_CHECK(stat_of(dev, "references") >= 100, "%ld references",
+		 stat_of(dev, "references"));
+	check_stat(dev, "bounced", 0);
+	check_stat(dev, "quarantined", 0);
+	check_stat(dev, "exposed", 0);
+	check_stat(dev, "broken", 0);
+
+	held = hold(map.dma + 50 * XEN_PAGE, 1);
+	do_unmap(map.id, 0);
+	check_stat(dev, "maps", 0);
+	XT_CHECK(stat_of(dev, "references") <= MAX_CACHED + 100,
+		 "%ld references", stat_of(dev, "references"));
+	XT_CHECK(stat_of(dev, "quarantined") >= 1, "nothing is in quarantine");
+	XT_CHECK(stat_of(dev, "exposed") >= 1, "nothing is exposed");
+	check_stat(dev, "broken", 1);
+	release(held);
+	for (i = 0; i < WAIT_SECONDS * 10 && stat_of(dev, "quarantined"); i++)
+		usleep(100 * 1000);
+	check_stat(dev, "quarantined", 0);
+
+	/* Until it is bound anew. */
+	check_stat(dev, "broken", 1);
+	rebind(dev);
+	check_stat(dev, "broken", 0);
+}
+
 static void sub_page(void)
 {
 	static const struct {
@@ -1233,6 +1290,7 @@ static void sub_page(void)
 		for (i = 0; i < ARRAY_SIZE(parts); i++)
 			check_isolated(dev, buffer.id, parts[i].offset,
 				       parts[i].size, dir);
+	XT_CHECK(stat_of(dev, "bounced") > 0, "no bounce is counted");
 	check_sync(dev, buffer.id);
 }
 
@@ -1299,6 +1357,8 @@ static const struct xt_test tests[] = {
 	  "a device can be bound once" },
 	{ "what is held when the device goes is ended later",
 	  held_at_unbind, NULL, FAILS, "it is never tried again" },
+	{ "what debugfs tells of a device is so",
+	  statistics_tell_what_is_so, NULL, FAILS, "it tells nothing" },
 	{ "stale_data", stale_data, NULL, FAILS,
 	  "what the first binding knew is found again, freed" },
 	{ "stale_ops", stale_ops, NULL, FAILS,
