@@ -9,6 +9,7 @@ use super::{
     },
     cache::{
         Cache,
+        Part as CachePart,
         BLOCK, //
     },
     limits::Limits,
@@ -145,16 +146,8 @@ impl Transfer {
     }
 }
 
-/// What changes while a device does DMA.
-struct Inner {
-    cache: Cache,
-    /// The parts of frames that have been copied, by the reference of the copy.
-    bounced: RBTree<GrantRef, Bounce>,
-    /// Buffers that are mapped.
-    maps: u64,
-    /// References that are granted.
-    granted: u64,
-}
+/// The parts of frames that have been copied, by the reference of the copy.
+type Bounced = RBTree<GrantRef, Bounce>;
 
 /// A device that has a backend.
 #[pin_data]
@@ -171,8 +164,14 @@ pub(crate) struct Device {
     /// is mapped at the same time may still be let through, so nothing needs to be ordered by it.
     broken: AtomicFlag,
     counters: Arc<Counters>,
+    /// Buffers that are mapped.
+    maps: Atomic<i64>,
+    /// References that are granted, and are not from the cache.
+    others: Atomic<i64>,
+    cache: Cache,
+    /// Taken to fill the cache as well, but not to take from it or to put back.
     #[pin]
-    inner: SpinLockIrq<Inner>,
+    bounced: SpinLockIrq<Bounced>,
 }
 
 impl Device {
@@ -200,12 +199,10 @@ impl Device {
                 isolated,
                 broken: AtomicFlag::new(false),
                 counters,
-                inner <- new_spinlock_irq!(Inner {
-                    cache: Cache::empty(),
-                    bounced: RBTree::new(),
-                    maps: 0,
-                    granted: 0,
-                }),
+                maps: Atomic::new(0),
+                others: Atomic::new(0),
+                cache: Cache::empty(),
+                bounced <- new_spinlock_irq!(RBTree::new()),
             }),
             GFP_KERNEL,
         )
@@ -224,17 +221,12 @@ impl Device {
 
     /// Says what the device has and has done.
     pub(crate) fn statistics(&self) -> bindings::xen_grant_dma_statistics {
-        let (maps, references) = {
-            let inner = self.inner.lock();
-
-            (inner.maps, inner.granted + u64::from(inner.cache.nr_idle()))
-        };
         let count = |counter: &Atomic<i64>| u64::try_from(counter.load(Relaxed)).unwrap_or(0);
 
         bindings::xen_grant_dma_statistics {
             backend: self.backend.as_raw().into(),
-            maps,
-            references,
+            maps: count(&self.maps),
+            references: count(&self.others) + u64::from(self.cache.nr_owned()),
             quarantined: count(&self.counters.quarantined),
             bounced: count(&self.counters.bounced),
             exposed: count(&self.counters.exposed),
@@ -244,16 +236,9 @@ impl Device {
 
     /// Gives up what the device has, as it is not used any more.
     pub(crate) fn retire(&self) {
-        let (drained, bounced) = {
-            let mut inner = self.inner.lock();
+        drop(self.cache.drain());
 
-            (
-                inner.cache.drain(),
-                mem::replace(&mut inner.bounced, RBTree::new()),
-            )
-        };
-
-        drop(drained);
+        let bounced = mem::replace(&mut *self.bounced.lock(), RBTree::new());
         if !bounced.is_empty() {
             // The driver has left buffers mapped, so that the backend can still get at these.
             pr_warn!("buffers of a device are still mapped\n");
@@ -264,29 +249,40 @@ impl Device {
     /// Gets references where there are no others than those in the cache.
     #[cold]
     fn alloc_last(&self, count: u32, error: Error) -> Result<References> {
-        let (drained, own) = {
-            let mut inner = self.inner.lock();
+        if let Some(references) = self.cache.take(count) {
+            return Ok(references);
+        }
 
-            if let Some(references) = inner.cache.take(count) {
-                return Ok(references);
-            }
-
-            let own = inner.cache.nr_idle();
-            if own < count {
-                return Err(error);
-            }
-            (inner.cache.drain(), own)
-        };
+        let own = self.cache.nr_idle();
+        if own < count {
+            return Err(error);
+        }
 
         // They may form a run with others. What was there already is not taken from the reserve.
-        drop(drained);
-        References::alloc(count, self.limits.reserve.saturating_sub(own))
+        drop(self.cache.drain());
+        self.alloc_others(count, self.limits.reserve.saturating_sub(own))
+    }
+
+    /// Gets references that are not from the cache.
+    fn alloc_others(&self, count: u32, reserve: u32) -> Result<References> {
+        let references = References::alloc(count, reserve)?;
+
+        self.others.add(i64::from(count), Relaxed);
+        Ok(references)
     }
 
     /// Gets references that are not from the cache, if there are any.
     #[inline]
     fn alloc(&self, count: u32) -> Result<References> {
-        References::alloc(count, self.limits.reserve).or_else(|error| self.alloc_last(count, error))
+        self.alloc_others(count, self.limits.reserve)
+            .or_else(|error| self.alloc_last(count, error))
+    }
+
+    /// Gives references to others.
+    #[cold]
+    fn give_back(&self, references: References) {
+        self.others.add(-i64::from(references.count()), Relaxed);
+        drop(references);
     }
 
     /// Fills the cache if there is nothing that belongs there.
@@ -297,56 +293,42 @@ impl Device {
         };
 
         // What is not needed is given back without the lock.
-        let rest = self.inner.lock().cache.fill(block);
+        let rest = {
+            let _guard = self.bounced.lock();
+
+            self.cache.fill(block)
+        };
+
         drop(rest);
     }
 
-    /// Gets the references for a buffer that is being mapped.
+    /// Gets references for buffers that are being mapped.
     #[inline]
     fn take(&self, count: u32) -> Result<References> {
-        {
-            let mut inner = self.inner.lock();
-
-            if let Some(references) = inner.cache.take(count) {
-                inner.maps += 1;
-                inner.granted += u64::from(count);
-                return Ok(references);
-            }
+        match self.cache.take(count) {
+            Some(references) => Ok(references),
+            None => self.take_slow(count),
         }
-        self.take_slow(count)
     }
 
     /// Does what [`Self::take`] does where it is not as simple.
     #[cold]
     fn take_slow(&self, count: u32) -> Result<References> {
-        if count <= BLOCK && self.inner.lock().cache.is_empty() {
+        if count <= BLOCK && self.cache.is_empty() {
             self.fill();
+            if let Some(references) = self.cache.take(count) {
+                return Ok(references);
+            }
         }
-
-        let cached = self.inner.lock().cache.take(count);
-        let references = match cached {
-            Some(references) => references,
-            None => self.alloc(count)?,
-        };
-        let mut inner = self.inner.lock();
-
-        inner.maps += 1;
-        inner.granted += u64::from(count);
-        Ok(references)
+        self.alloc(count)
     }
 
-    /// Puts back references of `maps` buffers that have been unmapped.
+    /// Puts back references that are not granted any more.
     #[inline]
-    fn put(&self, references: References, maps: u64) {
-        let stranger = {
-            let mut inner = self.inner.lock();
-
-            inner.maps -= maps;
-            inner.granted -= u64::from(references.count());
-            inner.cache.put(references)
-        };
-
-        drop(stranger);
+    fn put(&self, references: References) {
+        if let Some(references) = self.cache.put(references) {
+            self.give_back(references);
+        }
     }
 
     /// Checks whether the device is still in use.
@@ -380,6 +362,7 @@ impl Device {
         let references = self.take(buffer.span().frames())?;
         let granted = buffer.grant(references, self.backend, transfer.access());
 
+        self.maps.add(1, Relaxed);
         owner.trace_map(&granted);
         Ok(granted)
     }
@@ -400,7 +383,7 @@ impl Device {
         let copies = match [copy(span.head()), copy(span.tail())].map(Option::transpose) {
             [Ok(head), Ok(tail)] => [head, tail],
             [Err(error), _] | [_, Err(error)] => {
-                self.put(references, 1);
+                self.put(references);
                 return Err(error);
             }
         };
@@ -420,16 +403,15 @@ impl Device {
         );
 
         {
-            let mut inner = self.inner.lock();
+            let mut bounced = self.bounced.lock();
 
             for copy in copies.into_iter().flatten() {
                 let reference = first.following(copy.frame);
 
-                inner
-                    .bounced
-                    .insert(copy.place.into_node(reference, copy.bounce));
+                bounced.insert(copy.place.into_node(reference, copy.bounce));
             }
         }
+        self.maps.add(1, Relaxed);
         // CAST: There are at most two.
         self.counters.bounced.add(count as i64, Relaxed);
         owner.trace_map(&granted);
@@ -450,8 +432,9 @@ impl Device {
             return self.unmap_isolated(owner, granted, span, transfer);
         }
 
+        self.maps.add(-1, Relaxed);
         match granted.end() {
-            Ok(references) => self.put(references, 1),
+            Ok(references) => self.put(references),
             Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
         }
     }
@@ -461,11 +444,11 @@ impl Device {
     fn unmap_isolated(&self, owner: Owner<'_>, granted: Granted, span: &Span, transfer: Transfer) {
         let first = granted.first();
         let copies = {
-            let mut inner = self.inner.lock();
+            let mut bounced = self.bounced.lock();
             let mut remove = |part: Option<Part>| {
                 let reference = first.following(part?.frame);
 
-                Some((reference, inner.bounced.remove(&reference)?))
+                Some((reference, bounced.remove(&reference)?))
             };
 
             [remove(span.head()), remove(span.tail())]
@@ -478,7 +461,7 @@ impl Device {
                         copy.copy_out(0, usize::MAX);
                     }
                 }
-                self.put(references, 1);
+                self.put(references);
             }
             Err(granted) => self.hold_buffer(owner, granted, copies, transfer),
         }
@@ -495,7 +478,6 @@ impl Device {
     ) {
         let mut next = Some(granted);
 
-        self.inner.lock().maps -= 1;
         while let Some(granted) = next {
             let (one, rest) = match granted.split_at(1) {
                 Ok((one, rest)) => (one, Some(rest)),
@@ -513,7 +495,7 @@ impl Device {
                 }
             }
             match one.end() {
-                Ok(reference) => self.put(reference, 0),
+                Ok(reference) => self.put(reference),
                 Err(held) => {
                     let kept = match copy {
                         Some(copy) => Kept::Bounce(copy),
@@ -539,7 +521,9 @@ impl Device {
         if !self.broken.xchg(true, Relaxed) {
             owner.tell_broken();
         }
-        self.inner.lock().granted -= u64::from(count);
+        if !self.cache.disown(granted.first(), count) {
+            self.others.add(-i64::from(count), Relaxed);
+        }
         self.counters.quarantined.add(count.into(), Relaxed);
 
         let held = HeldGrant {
@@ -572,7 +556,6 @@ impl Device {
         let pages = Pages::alloc(span, gfp)?;
         let granted = pages.grant(self.alloc(span.frames())?, self.backend);
 
-        self.inner.lock().granted += u64::from(span.frames());
         Ok((pages, granted))
     }
 
@@ -580,7 +563,7 @@ impl Device {
     pub(crate) fn free_pages(&self, owner: Owner<'_>, pages: Pages, granted: Granted) {
         match granted.end() {
             Ok(references) => {
-                self.put(references, 0);
+                self.put(references);
                 drop(pages);
             }
             Err(granted) => self.hold(owner, granted, Kept::Pages(pages)),
@@ -606,7 +589,6 @@ impl Device {
                 let granted = buffer.grant(references, self.backend, transfer.access());
 
                 supply.maps += 1;
-                supply.granted += u64::from(count);
                 owner.trace_map(&granted);
                 Ok(granted)
             });
@@ -628,44 +610,25 @@ impl Device {
 
     /// Gets references for `buffers` buffers of a list.
     fn supply(&self, buffers: u32) -> Supply {
-        let mut inner = self.inner.lock();
-
-        if inner.cache.is_empty() {
-            drop(inner);
+        if self.cache.is_empty() {
             self.fill();
-            inner = self.inner.lock();
         }
 
-        let lent = inner.cache.lend(buffers);
-        drop(inner);
-
         Supply {
-            lent,
+            lent: self.cache.lend(buffers),
             run: None,
             left: buffers,
             maps: 0,
-            granted: 0,
         }
     }
 
     /// Puts back what is left.
     fn end_supply(&self, supply: Supply) {
-        let Supply {
-            lent,
-            run,
-            maps,
-            granted,
-            ..
-        } = supply;
-
-        {
-            let mut inner = self.inner.lock();
-
-            inner.maps += maps;
-            inner.granted += granted;
-            inner.cache.put_all(lent);
+        self.maps.add(supply.maps, Relaxed);
+        self.cache.put_all(supply.lent);
+        if let Some(rest) = supply.run {
+            self.give_back(rest);
         }
-        drop(run);
     }
 
     /// Ends the access to all buffers of a list.
@@ -674,47 +637,45 @@ impl Device {
             return list.unmap(|granted, span| self.unmap(owner, granted, &span, transfer));
         }
 
-        let mut returned = self.inner.lock().cache.collector();
+        let mut returned = self.cache.collector();
         let mut run: Option<References> = None;
-        let (mut maps, mut count) = (0, 0);
+        let mut maps = 0;
 
         list.unmap(|granted, _| {
             owner.trace_unmap(&granted);
+            maps -= 1;
             match granted.end() {
                 Ok(references) => {
-                    maps += 1;
-                    count += u64::from(references.count());
                     if let Some(references) = returned.put(references) {
                         // Neighbours are given back together.
-                        run = Some(match run.take() {
-                            Some(before) => match before.join(references) {
-                                Ok(both) => both,
-                                Err((_, references)) => references,
-                            },
-                            None => references,
-                        });
+                        let joined = match run.take() {
+                            Some(before) => before.join(references),
+                            None => Ok(references),
+                        };
+
+                        run = Some(joined.unwrap_or_else(|(before, references)| {
+                            self.give_back(before);
+                            references
+                        }));
                     }
                 }
                 Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
             }
         });
 
-        {
-            let mut inner = self.inner.lock();
-
-            inner.maps -= maps;
-            inner.granted -= count;
-            inner.cache.put_all(returned);
+        self.maps.add(maps, Relaxed);
+        self.cache.put_all(returned);
+        if let Some(run) = run {
+            self.give_back(run);
         }
-        drop(run);
     }
 
     /// Copies what lies in `span`, at references from `first` on, if it has been copied before.
     fn sync(&self, first: GrantRef, span: &Span, copy: impl Fn(&Bounce, Part)) {
-        let inner = self.inner.lock();
+        let bounced = self.bounced.lock();
 
         for part in span.parts() {
-            if let Some(bounce) = inner.bounced.get(&first.following(part.frame)) {
+            if let Some(bounce) = bounced.get(&first.following(part.frame)) {
                 copy(bounce, part);
             }
         }
@@ -808,15 +769,13 @@ fn grant_parts<'a>(
 /// References for the buffers of a list.
 struct Supply {
     /// From the cache.
-    lent: Cache,
+    lent: CachePart,
     /// Others, in one run.
     run: Option<References>,
     /// How many buffers have not been mapped.
     left: u32,
     /// Buffers that have been mapped.
-    maps: u64,
-    /// References that have been granted.
-    granted: u64,
+    maps: i64,
 }
 
 impl Supply {
@@ -834,7 +793,7 @@ impl Supply {
             // buffer gets its own.
             let more = left.saturating_mul(count).max(count);
 
-            self.run = References::alloc(more, device.limits.reserve).ok();
+            self.run = device.alloc_others(more, device.limits.reserve).ok();
         }
         match self.run.take().map(|run| run.split_at(count)) {
             Some(Ok((now, rest))) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which references of a block are idle.
+//! Which references of a block are idle, as bits of a word.
 
 use kernel::prelude::*;
 
@@ -58,64 +58,92 @@ fn starts(bits: u64, nr: u32) -> u64 {
     starts
 }
 
-impl RunMap {
-    /// A block without references.
-    #[inline]
-    pub(crate) const fn empty() -> Self {
-        // INVARIANT: Nothing is idle.
-        Self { owned: 0, idle: 0 }
+/// Finds `nr` bits in a row that are set, and returns the place of the first and a mask of them.
+#[inline]
+pub(crate) fn find(bits: u64, nr: u32) -> Option<(u32, u64)> {
+    let starts = match nr {
+        1 => bits,
+        2..=BLOCK => starts(bits, nr),
+        _ => 0,
+    };
+
+    if starts == 0 {
+        return None;
     }
 
-    /// A block of `nr` references, all of which are idle.
-    #[inline]
-    pub(crate) fn full(nr: u32) -> Self {
-        let all = lowest(nr);
+    let at = starts.trailing_zeros();
 
+    Some((at, lowest(nr) << at))
+}
+
+/// Returns a mask of `nr` bits from a place on, if there are that many and not none.
+#[inline]
+pub(crate) fn mask(at: u32, nr: u32) -> Option<u64> {
+    if nr == 0 || nr > BLOCK || at > BLOCK - nr {
+        return None;
+    }
+
+    Some(lowest(nr) << at)
+}
+
+/// Returns the lowest `nr` of the bits that are set, or all of them if there are not as many.
+#[inline]
+pub(crate) fn lowest_of(bits: u64, nr: u32) -> u64 {
+    if bits.count_ones() <= nr {
+        return bits;
+    }
+
+    let mut rest = bits;
+
+    // There are more than `nr`, so that one is left each time.
+    for _ in 0..nr {
+        rest &= rest.wrapping_sub(1);
+    }
+    bits & !rest
+}
+
+impl RunMap {
+    /// A map of references that are all idle.
+    #[inline]
+    pub(crate) fn lent(bits: u64) -> Self {
         // INVARIANT: These are the same.
         Self {
-            owned: all,
-            idle: all,
+            owned: bits,
+            idle: bits,
         }
     }
 
-    /// Returns whether no reference is part of the block.
+    /// A map of references that are all handed out, to collect them in.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.owned == 0
+    pub(crate) fn collector(bits: u64) -> Self {
+        // INVARIANT: Nothing is idle.
+        Self {
+            owned: bits,
+            idle: 0,
+        }
     }
 
-    /// How many are idle.
+    /// Those that are idle.
     #[inline]
-    pub(crate) fn nr_idle(&self) -> u32 {
-        self.idle.count_ones()
+    pub(crate) fn idle(&self) -> u64 {
+        self.idle
     }
 
     /// Hands out `nr` references in a row, and returns the place of the first.
     #[inline]
     pub(crate) fn take(&mut self, nr: u32) -> Option<u32> {
-        if nr.wrapping_sub(1) >= BLOCK {
-            return None;
-        }
+        let (at, run) = find(self.idle, nr)?;
 
-        let starts = starts(self.idle, nr);
-        if starts == 0 {
-            return None;
-        }
-
-        let at = starts.trailing_zeros();
-
-        self.idle &= !(lowest(nr) << at);
+        self.idle &= !run;
         Some(at)
     }
 
     /// Puts `nr` references back, from a place on.
     #[inline]
     pub(crate) fn put(&mut self, at: u32, nr: u32) -> Put {
-        if nr > BLOCK || at > BLOCK - nr || nr == 0 {
+        let Some(run) = mask(at, nr) else {
             return Put::Stranger;
-        }
-
-        let run = lowest(nr) << at;
+        };
 
         if self.owned & run != run {
             return Put::Stranger;
@@ -126,54 +154,6 @@ impl RunMap {
         // INVARIANT: All of the run is owned.
         self.idle |= run;
         Put::Done
-    }
-
-    /// Hands out up to `nr` references, wherever they are, as a block of their own.
-    pub(crate) fn lend(&mut self, nr: u32) -> Self {
-        let mut rest = 0;
-
-        if self.idle.count_ones() > nr {
-            rest = self.idle;
-            for _ in 0..nr {
-                rest &= rest - 1;
-            }
-        }
-
-        let lent = self.idle & !rest;
-
-        // INVARIANT: What is lent is owned by both, and idle in one of them.
-        self.idle = rest;
-        Self {
-            owned: lent,
-            idle: lent,
-        }
-    }
-
-    /// A block of those that have been handed out, to collect them in.
-    #[inline]
-    pub(crate) fn collector(&self) -> Self {
-        // INVARIANT: Nothing is idle.
-        Self {
-            owned: self.owned & !self.idle,
-            idle: 0,
-        }
-    }
-
-    /// Puts back what is idle in a block that [`Self::lend`] or [`Self::collector`] returned.
-    #[inline]
-    pub(crate) fn put_all(&mut self, other: Self) {
-        // INVARIANT: Only what is owned becomes idle.
-        self.idle |= other.idle & self.owned;
-    }
-
-    /// Removes all that are idle from the block, and returns them as a block of their own.
-    pub(crate) fn drain(&mut self) -> Self {
-        let idle = self.idle;
-
-        // INVARIANT: Nothing is idle here any more, and in the other all are.
-        self.owned &= !idle;
-        self.idle = 0;
-        Self { owned: idle, idle }
     }
 
     /// Hands out the first run of idle references, as its place and how many there are.
@@ -220,8 +200,42 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_found_at_the_lowest_place() {
+        assert_eq!(find(0, 1), None);
+        assert_eq!(find(u64::MAX, 0), None);
+        assert_eq!(find(u64::MAX, BLOCK + 1), None);
+        assert_eq!(find(u64::MAX, u32::MAX), None);
+        assert_eq!(find(u64::MAX, BLOCK), Some((0, u64::MAX)));
+        assert_eq!(find(0b1011_0110, 1), Some((1, 0b10)));
+        assert_eq!(find(0b1011_0110, 2), Some((1, 0b110)));
+        assert_eq!(find(0b1011_0110, 3), None);
+        assert_eq!(find(1 << 63, 1), Some((63, 1 << 63)));
+    }
+
+    #[test]
+    fn a_mask_lies_within_the_block() {
+        assert_eq!(mask(0, BLOCK), Some(u64::MAX));
+        assert_eq!(mask(63, 1), Some(1 << 63));
+        assert_eq!(mask(63, 2), None);
+        assert_eq!(mask(64, 1), None);
+        assert_eq!(mask(3, 0), None);
+        assert_eq!(mask(0, u32::MAX), None);
+        assert_eq!(mask(u32::MAX, 2), None);
+    }
+
+    #[test]
+    fn as_many_are_lent_as_there_are() {
+        assert_eq!(lowest_of(0b1011_0110, 3), 0b1_0110);
+        assert_eq!(lowest_of(0b1011_0110, 5), 0b1011_0110);
+        assert_eq!(lowest_of(0b1011_0110, 64), 0b1011_0110);
+        assert_eq!(lowest_of(u64::MAX, 64), u64::MAX);
+        assert_eq!(lowest_of(u64::MAX, 0), 0);
+        assert_eq!(lowest_of(0, 1), 0);
+    }
+
+    #[test]
     fn runs_are_consecutive_and_not_handed_out_twice() {
-        let mut map = RunMap::full(10);
+        let mut map = RunMap::lent(lowest(10));
 
         assert_eq!(map.take(4), Some(0));
         assert_eq!(map.take(4), Some(4));
@@ -234,21 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_block_can_be_one_run() {
-        let mut map = RunMap::full(BLOCK);
-
-        assert_eq!(map.take(BLOCK + 1), None);
-        assert_eq!(map.take(0), None);
-        assert_eq!(map.take(u32::MAX), None);
-        assert_eq!(map.take(BLOCK), Some(0));
-        assert_eq!(map.nr_idle(), 0);
-        assert_eq!(map.put(0, BLOCK), Put::Done);
-        assert_eq!(map.nr_idle(), BLOCK);
-    }
-
-    #[test]
     fn strangers_and_doubles_are_told() {
-        let mut map = RunMap::full(8);
+        let mut map = RunMap::lent(lowest(8));
 
         assert_eq!(map.put(0, 1), Put::Twice);
         assert_eq!(map.take(2), Some(0));
@@ -261,50 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_comes_back() {
-        let mut map = RunMap::full(BLOCK);
+    fn only_what_is_handed_out_is_collected() {
+        let mut map = RunMap::collector(0b0111);
 
-        assert_eq!(map.take(1), Some(0));
-
-        let mut lent = map.lend(3);
-        assert_eq!((lent.nr_idle(), map.nr_idle()), (3, 60));
-        assert_eq!(lent.take(2), Some(1));
-        map.put_all(lent);
-        assert_eq!(map.nr_idle(), 61);
-
-        let all = map.lend(100);
-        assert_eq!((all.nr_idle(), map.nr_idle()), (61, 0));
-        map.put_all(all);
-
-        // Those that are still out, one and two in a row.
-        let mut collector = map.collector();
-        assert_eq!(collector.put(3, 1), Put::Stranger);
-        assert_eq!(collector.put(1, 2), Put::Done);
-        assert_eq!(collector.put(0, 1), Put::Done);
-        map.put_all(collector);
-        assert_eq!(map.nr_idle(), BLOCK);
+        assert_eq!(map.put(3, 1), Put::Stranger);
+        assert_eq!(map.put(1, 2), Put::Done);
+        assert_eq!(map.put(2, 1), Put::Twice);
+        assert_eq!(map.put(0, 1), Put::Done);
+        assert_eq!(map.idle(), 0b0111);
     }
 
     #[test]
-    fn what_is_drained_does_not_come_back() {
-        let mut map = RunMap::full(6);
+    fn what_is_left_is_taken_run_by_run() {
+        let mut map = RunMap::lent(0b11_1010);
 
-        assert_eq!(map.take(1), Some(0));
-        assert_eq!(map.take(1), Some(1));
-        assert_eq!(map.take(1), Some(2));
-        assert_eq!(map.put(1, 1), Put::Done);
+        assert_eq!(map.take_run(), Some((1, 1)));
+        assert_eq!(map.take_run(), Some((3, 3)));
+        assert_eq!(map.take_run(), None);
 
-        let mut drained = map.drain();
-        assert_eq!(map.take(1), None);
-        assert!(!map.is_empty());
-        assert_eq!(drained.take_run(), Some((1, 1)));
-        assert_eq!(drained.take_run(), Some((3, 3)));
-        assert_eq!(drained.take_run(), None);
+        let mut map = RunMap::lent(u64::MAX);
 
-        assert_eq!(map.put(3, 1), Put::Stranger);
-        assert_eq!(map.put(0, 1), Put::Done);
-        assert_eq!(map.put(2, 1), Put::Done);
-        assert_eq!(map.drain().take_run(), Some((0, 1)));
-        assert!(map.is_empty());
+        assert_eq!(map.take_run(), Some((0, BLOCK)));
+        assert_eq!(map.take_run(), None);
     }
 }
