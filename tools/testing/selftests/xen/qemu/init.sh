@@ -4,6 +4,7 @@
 # /init of the test guest. What it does is said on the kernel command line:
 #   xentest.run=selftests   run the installed kselftests (the default)
 #   xentest.run=measure     run only the measuring program
+#   xentest.run=bench       run only the benchmark
 #   xentest.run=shell       an interactive shell
 #   xentest.run=none        nothing: boot and power off
 #   xentest.run=solo        one test that may bring the kernel down
@@ -70,9 +71,9 @@ selftests)
 solo)
 	(cd $tests/xen && "./$only")
 	;;
-measure)
-	if [ -x $tests/xen/measure ]; then
-		(cd $tests/xen && ./measure)
+measure | bench)
+	if [ -x "$tests/xen/$run" ]; then
+		(cd $tests/xen && "./$run")
 	else
 		echo "xentest: no measuring program in this image"
 	fi
