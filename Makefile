@@ -26,6 +26,9 @@ run: ## build the C and the Rust kernel, boot both under Xen, compare them
 test: ## all tests: style, KUnit, kselftests, memory layouts, checkers
 	$(workbench) test
 
+bench: ## what the pool costs by size and by state, C beside Rust
+	$(workbench) bench
+
 shell: ## boot the same system to a shell (IMPL=c for the C kernel)
 	$(workbench) shell
 
@@ -38,5 +41,5 @@ clean: ## remove out/, the results of the last run
 clean-cache: ## remove the cache as well: toolchain, sources, objects
 	$(workbench) clean-cache
 
-.PHONY: help run test shell menuconfig clean clean-cache
+.PHONY: help run test bench shell menuconfig clean clean-cache
 .NOTPARALLEL:

@@ -10,6 +10,7 @@ import time
 
 from . import proc, report, say
 from .bench import Bench
+from .benchmark import bench as benchmark
 from .checks import Checks
 from .errors import Failure
 from .guest import Boot
@@ -331,6 +332,6 @@ def clean_cache(settings):
     return 0
 
 
-COMMANDS = {"run": run, "test": test, "shell": shell,
+COMMANDS = {"run": run, "test": test, "bench": benchmark, "shell": shell,
             "menuconfig": menuconfig, "clean": clean,
             "clean-cache": clean_cache}
