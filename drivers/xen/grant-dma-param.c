@@ -60,7 +60,14 @@ static int stat_get(char *buffer, const struct kernel_param *kp)
 			  (long long)atomic64_read(kp->arg));
 }
 
+/* The kernel's command line does not look at the mode of a parameter. */
+static int stat_set(const char *val, const struct kernel_param *kp)
+{
+	return -EPERM;
+}
+
 static const struct kernel_param_ops stat_ops = {
+	.set = stat_set,
 	.get = stat_get,
 };
 

@@ -212,7 +212,6 @@ impl<'a> Request<'a> {
     /// Gets a buffer out of RAM.
     #[cold]
     fn take_ram(self, reason: Reason) -> Result<Addresses> {
-        count(reason.stat(), 1);
         if reason != Reason::Asked {
             kernel::pr_info_once!("taking buffers out of RAM: {}\n", reason.as_str());
         }
@@ -222,6 +221,7 @@ impl<'a> Request<'a> {
         let buffer =
             unsafe { ram::Buffer::new(self.dev, self.nr, self.coherent, self.pages, self.frames) }?;
 
+        count(reason.stat(), 1);
         buffer.into_raw().ok_or(EFAULT)
     }
 }

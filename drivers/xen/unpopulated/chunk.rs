@@ -239,7 +239,8 @@ pub(crate) fn pages_in(target: &Resource) -> usize {
 /// Makes struct pages for unused address space out of `target`.
 ///
 /// The chunk is meant for `slot` of the index. Ranges that `target` has but the system knows to be
-/// used otherwise are put into `unusable`, so that they do not get in the way again.
+/// used otherwise are passed over. The smallest that there can be are put into `unusable`, so that
+/// they do not get in the way again; of larger ones a part may be of use.
 ///
 /// Returns [`ENOMEM`] if `target` has no such range left. Sleeps for as long as an RCU grace period
 /// takes.
@@ -260,8 +261,15 @@ pub(crate) fn map(
     if bounds.is_empty() {
         return Err(ENOMEM);
     }
+
+    let mut large = KVec::new();
+    let passed_over = if wanted.nr_pages == GRANULE {
+        unusable
+    } else {
+        &mut large
+    };
     loop {
-        unusable.reserve(1, GFP_KERNEL)?;
+        passed_over.reserve(1, GFP_KERNEL)?;
         let reserved =
             Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)
                 .map_err(|error| if error == EBUSY { ENOMEM } else { error })?;
@@ -274,7 +282,7 @@ pub(crate) fn map(
             match Reservation::request(Resource::iomem(), start, size, NAME, flags) {
                 Ok(iomem) => Some(iomem),
                 Err(EBUSY) => {
-                    unusable.push(reserved, GFP_KERNEL)?;
+                    passed_over.push(reserved, GFP_KERNEL)?;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -155,6 +155,18 @@ void xen_unpopulated_fell_back(int cause, unsigned long nr_pages)
 		     nr_pages, cause);
 }
 
+void xen_unpopulated_exhausted(int cause, unsigned long nr_pages)
+{
+	pr_warn_once("neither unused address space nor RAM for %lu more page(s) (%d)\n",
+		     nr_pages, cause);
+}
+
+unsigned long xen_unpopulated_balloonable(void)
+{
+	return max(si_mem_available(), 0L) + balloon_stats.balloon_low +
+	       balloon_stats.balloon_high;
+}
+
 static void give_back(struct work_struct *work);
 static DECLARE_DELAYED_WORK(give_back_work, give_back);
 

@@ -85,10 +85,16 @@ pub(crate) fn tell_fallback(cause: Error, nr_pages: usize) {
     unsafe { bindings::xen_unpopulated_fell_back(cause.to_errno(), nr_pages) }
 }
 
-/// How many pages of RAM could be had without much ado.
-pub(crate) fn available_pages() -> usize {
+/// Tells, the first time, that there are no pages.
+pub(crate) fn tell_exhausted(cause: Error, nr_pages: usize) {
     // SAFETY: There are no requirements.
-    usize::try_from(unsafe { bindings::si_mem_available() }).unwrap_or(0)
+    unsafe { bindings::xen_unpopulated_exhausted(cause.to_errno(), nr_pages) }
+}
+
+/// How many pages the balloon could give: those that it has, and RAM to be had without much ado.
+pub(crate) fn balloonable_pages() -> usize {
+    // SAFETY: There are no requirements.
+    unsafe { bindings::xen_unpopulated_balloonable() }
 }
 
 /// Fills `pages` with ballooned pages.

@@ -383,7 +383,8 @@ impl<B> Index<B> {
         true
     }
 
-    /// Takes `nr` pages with consecutive frame numbers, all in one chunk.
+    /// Takes `nr` pages with consecutive frame numbers, all in one chunk that is removable: others
+    /// are not made for it.
     ///
     /// The first frame number is a multiple of `align`, a power of two, and the last is at most
     /// `max_pfn`. Returns what stands behind the pages and the run's place in there.
@@ -394,7 +395,7 @@ impl<B> Index<B> {
         max_pfn: usize,
     ) -> Option<(&B, usize)> {
         for chunk in self.slots.iter_mut().rev().filter_map(Option::as_mut) {
-            if chunk.free.nr_free() < nr {
+            if !chunk.removable || chunk.free.nr_free() < nr {
                 continue;
             }
             let idle = chunk.is_idle();
@@ -654,6 +655,7 @@ mod tests {
             .is_ok());
         assert_eq!(index.totals().idle, 2);
         assert!(index.remove_idle(100, 0).is_none());
+        assert_eq!(take_run(&mut index, 65, 1, usize::MAX), None);
         Ok(())
     }
 

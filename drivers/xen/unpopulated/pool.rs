@@ -231,6 +231,12 @@ impl Pool {
         if added != len {
             self.refuse(len - added);
         }
+        self.consider_give_back();
+    }
+
+    /// Sees to it that chunks are given back one day, if more than one is wholly free.
+    #[inline]
+    fn consider_give_back(&mut self) {
         if self.index.totals().idle > 1 {
             self.queue_give_back();
         }
@@ -381,20 +387,22 @@ pub(crate) fn start(
 
     growth.target = target;
     for (first, first_pfn, nr_pages) in donated {
-        let added = POOL
-            .lock()
-            .index
-            .vacancy()
-            .make_room()
-            .map_err(Error::from)
-            .and_then(|room| {
-                let chunk = Chunk::new(first_pfn, nr_pages, false, Backing::donated(first))?;
-                POOL.lock().add(chunk, room)
-            });
-        if added.is_err() {
+        // The open word is one of pages that all exist.
+        let nr_pages = nr_pages - nr_pages % WORD_PAGES;
+
+        if nr_pages > 0 && add_donated(first, first_pfn, nr_pages).is_err() {
             pr_warn!("no memory to keep {nr_pages} donated pages, they are lost\n");
         }
     }
+}
+
+/// Adds a chunk of pages that architecture code had no use for.
+fn add_donated(first: NonNull<bindings::page>, first_pfn: usize, nr_pages: usize) -> Result {
+    let vacancy = POOL.lock().index.vacancy();
+    let room = vacancy.make_room()?;
+    let chunk = Chunk::new(first_pfn, nr_pages, false, Backing::donated(first))?;
+
+    POOL.lock().add(chunk, room)
 }
 
 /// Has a request served by the pool, which grows if it must.
@@ -419,7 +427,14 @@ fn serve<T>(
             pool.close_word();
             pool.index.totals()
         };
-        let new = add(&mut growth, totals)?;
+        let new = match add(&mut growth, totals) {
+            Ok(new) => new,
+            Err(error) => {
+                // What was added before in vain is not kept.
+                POOL.lock().consider_give_back();
+                return Err(error);
+            }
+        };
 
         // Nobody else gets at the new pages before this request does.
         let mut pool = POOL.lock();
@@ -462,8 +477,9 @@ fn alloc_many(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
 
 /// Fills `pages` with RAM that is ballooned out.
 fn alloc_ballooned(pages: &mut [MaybeUninit<*mut bindings::page>], cause: Error) -> Result {
-    // The balloon would have all other memory used up before it says no.
-    if pages.len() > glue::available_pages() {
+    // What the balloon would refuse is not worth a place for each page.
+    if pages.len() > glue::balloonable_pages() {
+        glue::tell_exhausted(cause, pages.len());
         return Err(cause);
     }
 
@@ -554,7 +570,11 @@ fn free_foreign(pages: &[Option<PassedPage>]) -> &[Option<PassedPage>] {
 
     match page.filter(|page| BALLOONED.lock().remove(page.addr())) {
         Some(page) => {
-            POOL.lock().counts.ballooned -= 1;
+            let mut pool = POOL.lock();
+
+            // Not counted yet if someone frees what they have not been told of.
+            pool.counts.ballooned = pool.counts.ballooned.saturating_sub(1);
+            drop(pool);
             glue::free_ballooned(page);
         }
         None => POOL.lock().refuse(1),

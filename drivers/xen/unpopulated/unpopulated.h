@@ -77,6 +77,8 @@ void xen_unpopulated_free_early(unsigned int nr_pages, struct page **pages);
 void xen_unpopulated_queue_give_back(unsigned long delay);
 void xen_unpopulated_refused(unsigned long nr_pages);
 void xen_unpopulated_fell_back(int cause, unsigned long nr_pages);
+void xen_unpopulated_exhausted(int cause, unsigned long nr_pages);
+unsigned long xen_unpopulated_balloonable(void);
 bool xen_unpopulated_is_pv(void);
 int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages);
 int xen_unpopulated_prepare_pages(unsigned int nr_pages, struct page **pages);

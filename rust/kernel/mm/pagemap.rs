@@ -156,7 +156,7 @@ impl<T: Send + Sync> Owner<T> {
         let mapping = unsafe { container_of!(pgmap, Mapping<T>, pgmap) };
 
         // SAFETY: The mapping lives as long as the `Pagemap`, which by the safety requirements is
-        // longer than `'a`. No mutable references to it are made while the pages exist.
+        // longer than `'a`. No mutable references to it are made once anyone knows of the pages.
         Some(unsafe { &*mapping })
     }
 }
