@@ -22,7 +22,7 @@
 /* Bytes of a buffer, entries of a list, times that something is repeated. */
 #define XGD_MAX_SIZE		(4 << 20)
 #define XGD_MAX_ENTRIES		256
-#define XGD_MAX_REPEAT		100000
+#define XGD_MAX_REPEAT		10000
 
 /* The virtio device that nothing but this module has a driver for. */
 #define XGD_VIRTIO_ID		0x7e57
