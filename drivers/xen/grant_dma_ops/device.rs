@@ -577,23 +577,26 @@ impl Device {
             return Err(EINVAL);
         }
 
+        let len = list.len();
         let mapped = if self.isolated {
             list.map(self.limits.longest, |buffer| {
                 self.map(owner, buffer, transfer)
             })
         } else {
-            let mut supply = self.supply(list.len());
+            let mut supply = self.supply(len);
             let mapped = list.map(self.limits.longest, |buffer| {
                 let count = buffer.span().frames();
                 let references = supply.take(count, self)?;
                 let granted = buffer.grant(references, self.backend, transfer.access());
 
-                supply.maps += 1;
                 owner.trace_map(&granted);
                 Ok(granted)
             });
 
             self.end_supply(supply);
+            // As many as there are to be unmapped, below or later.
+            let done = mapped.as_ref().err().map_or(len, |(_, done)| done.len());
+            self.maps.add(done.into(), Relaxed);
             mapped
         };
 
@@ -614,17 +617,18 @@ impl Device {
             self.fill();
         }
 
+        let lent = self.cache.lend(buffers);
+
         Supply {
-            lent: self.cache.lend(buffers),
+            // Each buffer needs one or more of these.
+            left: buffers.saturating_sub(lent.nr_idle()),
+            lent,
             run: None,
-            left: buffers,
-            maps: 0,
         }
     }
 
     /// Puts back what is left.
     fn end_supply(&self, supply: Supply) {
-        self.maps.add(supply.maps, Relaxed);
         self.cache.put_all(supply.lent);
         if let Some(rest) = supply.run {
             self.give_back(rest);
@@ -639,11 +643,10 @@ impl Device {
 
         let mut returned = self.cache.collector();
         let mut run: Option<References> = None;
-        let mut maps = 0;
 
+        self.maps.add(-i64::from(list.len()), Relaxed);
         list.unmap(|granted, _| {
             owner.trace_unmap(&granted);
-            maps -= 1;
             match granted.end() {
                 Ok(references) => {
                     if let Some(references) = returned.put(references) {
@@ -663,7 +666,6 @@ impl Device {
             }
         });
 
-        self.maps.add(maps, Relaxed);
         self.cache.put_all(returned);
         if let Some(run) = run {
             self.give_back(run);
@@ -772,26 +774,21 @@ struct Supply {
     lent: CachePart,
     /// Others, in one run.
     run: Option<References>,
-    /// How many buffers have not been mapped.
+    /// How many buffers there are beyond those that `lent` is enough for.
     left: u32,
-    /// Buffers that have been mapped.
-    maps: i64,
 }
 
 impl Supply {
     /// Takes some in a row.
     #[inline]
     fn take(&mut self, count: u32, device: &Device) -> Result<References> {
-        let left = self.left;
-
-        self.left = left.saturating_sub(1);
         if let Some(references) = self.lent.take(count) {
             return Ok(references);
         }
         if self.run.is_none() {
             // Enough for all that follow, if they are like this one. If there is no such run each
             // buffer gets its own.
-            let more = left.saturating_mul(count).max(count);
+            let more = self.left.saturating_mul(count).max(count);
 
             self.run = device.alloc_others(more, device.limits.reserve).ok();
         }

@@ -58,12 +58,30 @@ static bool is_isolated(struct device *dev)
 	return found;
 }
 
-/* The flag means other things too, so look the frame up. */
-static noinline bool maps_foreign(struct page *page)
+static bool is_own(struct page *page)
 {
 	unsigned long pfn = page_to_pfn(page);
 
-	return pfn_to_bfn(pfn) != pfn;
+	/* Unpopulated pages, and memory of other devices. */
+	if (is_zone_device_page(page))
+		return false;
+
+	/* The flag means other things too, so look the frame up. */
+	return !PageForeign(page) || pfn_to_bfn(pfn) == pfn;
+}
+
+/* Not inlined, so that the usual case needs no stack frame. */
+static noinline phys_addr_t own_phys_slow(struct page *page,
+					  unsigned long nr_pages)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr_pages; i++) {
+		if (!is_own(page + i))
+			return PHYS_ADDR_MAX;
+	}
+
+	return page_to_phys(page);
 }
 
 /*
@@ -77,11 +95,9 @@ phys_addr_t xen_grant_dma_own_phys(struct page *page, unsigned long nr_pages)
 	unsigned long i;
 
 	for (i = 0; i < nr_pages; i++) {
-		/* Unpopulated pages, and memory of other devices. */
-		if (unlikely(is_zone_device_page(page + i)))
-			return PHYS_ADDR_MAX;
-		if (unlikely(PageForeign(page + i)) && maps_foreign(page + i))
-			return PHYS_ADDR_MAX;
+		if (unlikely(is_zone_device_page(page + i) ||
+			     PageForeign(page + i)))
+			return own_phys_slow(page, nr_pages);
 	}
 
 	return page_to_phys(page);

@@ -200,6 +200,12 @@ pub(crate) struct MappedList {
 }
 
 impl MappedList {
+    /// How many entries there are.
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
     /// Takes what a driver has passed.
     ///
     /// # Safety

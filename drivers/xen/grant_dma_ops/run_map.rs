@@ -62,7 +62,8 @@ fn starts(bits: u64, nr: u32) -> u64 {
 #[inline]
 pub(crate) fn find(bits: u64, nr: u32) -> Option<(u32, u64)> {
     let starts = match nr {
-        1 => bits,
+        // What most buffers need.
+        1 if bits != 0 => return Some((bits.trailing_zeros(), bits & bits.wrapping_neg())),
         2..=BLOCK => starts(bits, nr),
         _ => 0,
     };
@@ -79,6 +80,10 @@ pub(crate) fn find(bits: u64, nr: u32) -> Option<(u32, u64)> {
 /// Returns a mask of `nr` bits from a place on, if there are that many and not none.
 #[inline]
 pub(crate) fn mask(at: u32, nr: u32) -> Option<u64> {
+    // What most buffers need.
+    if nr == 1 && at < BLOCK {
+        return Some(1 << at);
+    }
     if nr == 0 || nr > BLOCK || at > BLOCK - nr {
         return None;
     }
