@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-export KSRC XEN JOBS IMPL CACHE
+export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD
 
 workbench := @PYTHONPATH=tools/testing/xen $(PYTHON) -B -m workbench
 
@@ -19,6 +19,9 @@ help: ## this list
 	@echo "  XEN=FILE      a hypervisor image of your own (arm64)"
 	@echo "  JOBS=N        parallel jobs (default: all CPUs)"
 	@echo "  CACHE=DIR     where the toolchain, sources and objects live"
+	@echo "  BRANCH=NAME   the branch of make branch and make import"
+	@echo "  BASE=COMMIT   what the branch begins after (default: HEAD; what"
+	@echo "                make branch began after)"
 
 run: ## build the C and the Rust kernel, boot both under Xen, compare them
 	$(workbench) run
@@ -35,11 +38,24 @@ shell: ## boot the same system to a shell (IMPL=c for the C kernel)
 menuconfig: ## choose what is in Rust, the checkers and the machine
 	$(workbench) menuconfig
 
+series: ## the series as mails in out/series (PART=NAME: a part of it)
+	$(workbench) series
+
+branch: ## the series as a branch: make branch KSRC=GITTREE BRANCH=NAME
+	$(workbench) branch
+
+import: ## bring such a branch back: make import KSRC=GITTREE BRANCH=NAME
+	$(workbench) import
+
+series-check: ## check the series as it is sent (BUILD=1: build each step)
+	$(workbench) series-check
+
 clean: ## remove out/, the results of the last run
 	$(workbench) clean
 
 clean-cache: ## remove the cache as well: toolchain, sources, objects
 	$(workbench) clean-cache
 
-.PHONY: help run test bench shell menuconfig clean clean-cache
+.PHONY: help run test bench shell menuconfig series branch import series-check \
+	clean clean-cache
 .NOTPARALLEL:

@@ -152,7 +152,8 @@ warning: unused
             log.unlink()
             self.assertEqual(check.clippy(kernel_).passed, 3)
 
-    def test_new_file(self):
-        diff = checks.new_file_diff("a/b.c", "one\ntwo\n")
-        self.assertTrue(diff.endswith("@@ -0,0 +1,2 @@\n+one\n+two\n"))
-        self.assertIn("No newline", checks.new_file_diff("a", "one"))
+    def test_mail_that_only_looks_different(self):
+        one = f"From {'1' * 40} Mon\nDate: today\nSubject: x\n\ny\n"
+        other = f"From {'2' * 40} Mon\nDate: then\nSubject: x\n\ny\n"
+        self.assertEqual(checks.lasting(one), checks.lasting(other))
+        self.assertNotEqual(checks.lasting(one), checks.lasting(one + "z"))

@@ -50,6 +50,8 @@ class Cache:
 
     def lock(self):
         """One run at a time: the object trees are updated in place."""
+        if self._lock:
+            return
         self._lock = open(self.path / "lock", "a+", encoding="ascii")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

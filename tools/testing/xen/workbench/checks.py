@@ -4,7 +4,7 @@
 import re
 from concurrent import futures
 
-from . import proc, say
+from . import say
 from .cache import key
 from .ktap import Result
 
@@ -18,34 +18,10 @@ IGNORED = "FILE_PATH_CHANGES,EXPORT_SYMBOL,UNDOCUMENTED_DT_STRING"
 SPELLED_SO = "filp"
 
 
-def new_file_diff(name, text, mode="100644"):
-    """A file as the diff that adds it."""
-    lines = text.split("\n")
-    ended = lines[-1] == ""
-    if ended:
-        lines.pop()
-    diff = (f"diff --git a/{name} b/{name}\nnew file mode {mode}\n"
-            "index 000000000000..111111111111\n--- /dev/null\n"
-            f"+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n")
-    diff += "".join(f"+{text}\n" for text in lines)
-    return diff if ended else diff + "\\ No newline at end of file\n"
-
-
-def as_sent(patch, repo, number, total, author):
-    """A patch of the series as the mail that it would be."""
-    subject, body = patch.message()
-    if "Signed-off-by:" not in body:
-        body += f"\n\nSigned-off-by: {author}"
-    diff = patch.diff()
-    for name in patch.new_files:
-        path = repo / name
-        mode = "100755" if path.stat().st_mode & 0o111 else "100644"
-        diff += ("" if not diff or diff.endswith("\n") else "\n")
-        diff += new_file_diff(name, path.read_text(encoding="utf-8"), mode)
-    return (f"From 0123456789012345678901234567890123456789 Mon Sep 17 "
-            f"00:00:00 2001\nFrom: {author}\nDate: Mon, 1 Jan 2024 12:00:00 "
-            f"+0000\nSubject: [PATCH {number}/{total}] {subject}\n\n"
-            f"{body.strip()}\n---\n\n{diff}-- \n2.47.0\n")
+def lasting(mail):
+    """A mail without what changes each time it is made."""
+    return re.sub(r"^(From [0-9a-f]{40} |Date: |base-commit: ).*\n", "", mail,
+                  flags=re.MULTILINE)
 
 
 class Checks:
@@ -112,49 +88,46 @@ class Checks:
                         f"(log: {log})")
         return result
 
-    def checkpatch(self):
-        """One test for each patch, as it would be sent.
+    def checkpatch(self, mails):
+        """One test for each mail of the series.
 
-        A patch that was good is not looked at again until it changes.
+        A mail that was good is not looked at again until it changes.
         """
         result = Result()
         self.dir.mkdir(parents=True, exist_ok=True)
-        author = self._author()
-        patches = self.tree.patches
         script = (self.tree.path / "scripts/checkpatch.pl").read_text()
 
-        def good(numbered):
-            number, patch = numbered
-            text = as_sent(patch, self.tree.repo, number, len(patches),
-                           author)
-            passed = self.dir / f"good-{key(text, script, IGNORED)}"
+        def good(mail):
+            text = mail.read_text(encoding="utf-8")
+            passed = self.dir / f"good-{key(lasting(text), script, IGNORED)}"
             if passed.exists():
                 return True
-            path = self.dir / patch.name
+            path = self.dir / mail.name
             path.write_text(text, encoding="utf-8")
             # checkpatch's own --codespell takes minutes for a long patch.
+            commands = [["codespell", "-L", SPELLED_SO]]
+            if not mail.name.startswith("0000-"):
+                commands.append(
+                    ["perl", "scripts/checkpatch.pl", "--strict",
+                     "--no-summary", "--color=never", "--ignore", IGNORED])
+            log = self._mail_log(mail)
+            log.unlink(missing_ok=True)
             status = [self.bench.toolchain.run(
-                command + [path], self._patch_log(patch), "", check=False,
-                cwd=self.tree.path, append=append)
-                for command, append in (
-                    (["perl", "scripts/checkpatch.pl", "--strict",
-                      "--no-summary", "--color=never", "--ignore", IGNORED],
-                     False),
-                    (["codespell", "-L", SPELLED_SO], True))]
+                command + [path], log, "", check=False, cwd=self.tree.path,
+                append=True) for command in commands]
             if not any(status):
                 passed.touch()
             return not any(status)
 
-        with say.step("checkpatch --strict"), \
+        with say.step("checkpatch --strict and codespell"), \
                 futures.ThreadPoolExecutor(self.bench.settings.jobs) as pool:
-            for patch, fine in zip(patches, pool.map(
-                    good, enumerate(patches, 1))):
-                self._count(result, fine, f"checkpatch: patches/{patch.name}"
-                            f" (log: {self._patch_log(patch)})")
+            for mail, fine in zip(mails, pool.map(good, mails)):
+                self._count(result, fine, f"checkpatch: {mail.name}"
+                            f" (log: {self._mail_log(mail)})")
         return result
 
-    def _patch_log(self, patch):
-        return self.logs / f"checkpatch-{patch.name}.log"
+    def _mail_log(self, mail):
+        return self.logs / f"checkpatch-{mail.stem}.log"
 
     def bare_commands(self):
         """The commands that people use in their own tree, as far as to the
@@ -181,8 +154,3 @@ class Checks:
                     cwd=self.tree.path, append=True, env={"O": build})
                 self._count(result, status == 0, f"{name} (log: {log})")
         return result
-
-    def _author(self):
-        listed = proc.output(["git", "-C", self.tree.repo, "log", "-1",
-                              "--format=%an <%ae>"])
-        return (listed or "").strip() or "A U Thor <author@example.com>"

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 
-from . import proc, report, say
+from . import proc, report, say, series_check
 from .bench import Bench
 from .benchmark import bench as benchmark
 from .checks import Checks
 from .errors import Failure
 from .guest import Boot
 from .ktap import Result
+from .receive import make_import
+from .send import make_branch, make_series
 from .settings import HERE
 
 NAMES = {"c": "C", "rust": "Rust"}
@@ -211,7 +213,7 @@ def test(settings):
     tally.add("workbench", own_tests(bench))
     checks = Checks(bench)
     tally.add("rustfmt", checks.rustfmt())
-    tally.add("checkpatch", checks.checkpatch())
+    series_check.fast(bench, tally, checks)
     tally.add("in-tree commands", checks.bare_commands())
     kernels = bench.kernels()
     for title, boot in _test_boots(bench, kernels):
@@ -286,6 +288,11 @@ def _checked_boots(bench, kernel):
     ]
 
 
+def check_series(settings):
+    """make series-check."""
+    return series_check.series_check(settings, Tally())
+
+
 # The small ones -------------------------------------------------------
 
 
@@ -333,5 +340,7 @@ def clean_cache(settings):
 
 
 COMMANDS = {"run": run, "test": test, "bench": benchmark, "shell": shell,
-            "menuconfig": menuconfig, "clean": clean,
+            "menuconfig": menuconfig, "series": make_series,
+            "series-check": check_series, "branch": make_branch,
+            "import": make_import, "clean": clean,
             "clean-cache": clean_cache}

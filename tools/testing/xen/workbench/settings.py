@@ -21,6 +21,10 @@ class Settings:
         self.jobs = self._jobs(env.get("JOBS", ""))
         self.ksrc = self._ksrc(env.get("KSRC", ""))
         self.xen = self._xen(env.get("XEN", ""))
+        self.part = env.get("PART", "")
+        self.branch = env.get("BRANCH", "")
+        self.base = env.get("BASE", "")
+        self.build = env.get("BUILD", "")
         self.cache = cache.Cache(self._cache(env))
         self.out = REPO / "out"
         self.logs = self.out / "logs"

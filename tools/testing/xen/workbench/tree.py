@@ -30,12 +30,17 @@ class Tree:
         self.manifest = self.work / "overlay.json"
         self.patches = []
 
-    def assemble(self):
-        """Bring the tree up to date; return the names that changed."""
+    def assemble(self, count=None):
+        """Bring the tree up to date, or to where it is after the first
+        patches of the series; return the names that changed."""
         self.patches = series.read_series(self.repo)
         files = series.kernel_files(self.repo)
         if self.patches:
             series.check(self.patches, files)
+        if count is not None:
+            self.patches = self.patches[:count]
+            files = sorted(name for patch in self.patches
+                           for name in patch.new_files)
         self.work.mkdir(exist_ok=True)
         log = self.settings.logs / "assemble.log"
         with tempfile.TemporaryDirectory(dir=self.work,
