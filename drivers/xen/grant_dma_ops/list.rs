@@ -120,7 +120,7 @@ impl List {
 
     /// Has access granted to the memory of one entry after the other, by `grant`.
     ///
-    /// None may touch more than `longest` frames. If one fails, the others up to there are returned.
+    /// None may touch more than `longest` frames. If one fails, those before it are returned.
     #[inline]
     pub(crate) fn map(
         self,
