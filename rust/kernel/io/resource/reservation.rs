@@ -97,8 +97,8 @@ impl Reservation {
     /// The lowest range is used that lies within `bounds`, starts at a multiple of `align` and
     /// collides with no child of `parent`.
     ///
-    /// `name` is what the range is called in `/proc/iomem`. The range is busy whatever `flags` say, so
-    /// that nobody else gets a region inside of it.
+    /// `name` is what the range is called in `/proc/iomem`. The range is busy whatever `flags` say,
+    /// so that nobody else gets a region inside of it.
     ///
     /// Returns [`EINVAL`] for an empty range, [`ENOMEM`] if there is no memory for the object and
     /// [`EBUSY`] if there is no such range.
@@ -144,8 +144,8 @@ impl Reservation {
 
     /// Reserves the `size` bytes at `start` inside of `parent`.
     ///
-    /// `name` is what the range is called in `/proc/iomem`. The range is busy whatever `flags` say, so
-    /// that nobody else gets a region inside of it.
+    /// `name` is what the range is called in `/proc/iomem`. The range is busy whatever `flags` say,
+    /// so that nobody else gets a region inside of it.
     ///
     /// Returns [`EINVAL`] for an empty range or one that wraps around, [`ENOMEM`] if there is no
     /// memory for the object and [`EBUSY`] if a part of the range is taken or not inside of
