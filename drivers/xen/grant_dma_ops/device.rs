@@ -427,12 +427,12 @@ impl Device {
         span: &Span,
         transfer: Transfer,
     ) {
+        self.maps.add(-1, Relaxed);
         owner.trace_unmap(&granted);
         if self.bounces(span) {
             return self.unmap_isolated(owner, granted, span, transfer);
         }
 
-        self.maps.add(-1, Relaxed);
         match granted.end() {
             Ok(references) => self.put(references),
             Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
