@@ -47,6 +47,7 @@ struct xut_new {
  * @align: XUT_CONTIGUOUS: alignment in pages
  * @max_addr: XUT_CONTIGUOUS: highest physical address
  * @repeat: XUT_IOC_CYCLE: how often to fill and empty
+ * @pad: unused
  */
 struct xut_alloc {
 	__u32 id;
