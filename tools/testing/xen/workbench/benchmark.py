@@ -10,7 +10,7 @@ from .guest import Boot
 
 LIMIT = 600
 LINE = re.compile(r"^(BENCH|FLOOR) ([\w.]+) (\S+) (\w+) (lower|higher) "
-                  r"(-?\d+)( sleeps)?\s*$")
+                  r"(-?\d+)( varies)?\s*$")
 TITLES = {
     "pool.scattered": "Pages anywhere, alloc + free",
     "pool.contiguous": "Pages in a row, alloc + free",
@@ -27,10 +27,11 @@ TITLES = {
     "best_fit.success": "A run found by lib/genalloc, best fit",
     "best_fit.try": "One try of that",
     "dma.alloc_free": "gnttab_dma_alloc_pages() + free",
-    "size.text": "Size of the code",
-    "size.data": "Size of the data",
+    "size.text": "Code (in Rust with the KUnit tests)",
+    "size.data": "Data (in Rust with the KUnit tests)",
 }
-# Objects of each part in the object tree of a kernel.
+# Objects of each part in the object tree of a kernel. Those in Rust have their
+# KUnit tests in them, since the kernel is the one that runs these.
 OBJECTS = {
     "unpopulated pages": {
         "c": ["drivers/xen/unpopulated-alloc.o"],
@@ -59,9 +60,9 @@ def read_lines(lines):
         match = LINE.match(text)
         if not match:
             continue
-        kind, bench, params, unit, better, value, sleeps = match.groups()
+        kind, bench, params, unit, better, value, varies = match.groups()
         entry = found.setdefault((bench, params), {
-            "unit": unit, "better": better, "sleeps": bool(sleeps),
+            "unit": unit, "better": better, "varies": bool(varies),
             "figure": None, "floor": None})
         entry["figure" if kind == "BENCH" else "floor"] = int(value)
     return found
@@ -82,7 +83,7 @@ def merge(measured):
             "unit": some["unit"], "better": some["better"],
             "c": entries.get("c", {}).get("figure"),
             "rust": entries.get("rust", {}).get("figure"),
-            "floor": min(floors, default=None), "sleeps": some["sleeps"]})
+            "floor": min(floors, default=None), "varies": some["varies"]})
     # Where one kernel has a figure for what another has not, they are
     # printed in the order of the first; this puts them together again.
     order = {name: number for number, name in enumerate(TITLES)}
@@ -113,8 +114,8 @@ def sizes(bench, kernels):
                 "better": "lower",
                 "c": values.get("c", (None, None))[number],
                 "rust": values.get("rust", (None, None))[number],
-                "floor": None, "sleeps": False})
-    return results
+                "floor": None, "varies": False})
+    return sorted(results, key=lambda result: result["bench"], reverse=True)
 
 
 def show_params(params):
@@ -139,8 +140,8 @@ def table(results):
         if result["bench"] != last:
             last = result["bench"]
             title = f"{TITLES.get(last, last)}, {result['unit']}"
-            if result["sleeps"]:
-                title += ", waiting included"
+            if result["varies"]:
+                title += ", varies"
             lines += ["", f"{title:<60}"[:60]
                       + f"{'C':>13}{'Rust':>13}{'floor':>9}  Rust/C"]
         values = [report.number(result[key]) for key in ("c", "rust")]

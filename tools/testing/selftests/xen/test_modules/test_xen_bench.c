@@ -82,6 +82,22 @@ static noinline int floor_alloc(u32 nr, struct page *first,
 	return 0;
 }
 
+static noinline int floor_frames(u32 nr, xen_pfn_t first, xen_pfn_t *array)
+{
+	u32 i, rest = nr % FLOOR_BATCH;
+
+	for (; nr > rest; nr -= FLOOR_BATCH) {
+		for (i = 0; i < FLOOR_BATCH; i++)
+			array[i] = first + i;
+		array += FLOOR_BATCH;
+		first += FLOOR_BATCH;
+	}
+	for (i = 0; i < rest; i++)
+		array[i] = first + i;
+
+	return 0;
+}
+
 static noinline int floor_free(u32 nr, struct page **array)
 {
 	struct page *first = array[0];
@@ -108,6 +124,9 @@ static noinline int op_alloc(u32 op, u32 nr, struct page **array)
 	switch (op) {
 	case XTB_FLOOR:
 		return floor_alloc(nr, virt_to_page(PAGE_OFFSET), array);
+	case XTB_FLOOR_DMA:
+		floor_alloc(nr, virt_to_page(PAGE_OFFSET), array);
+		return floor_frames(nr, nr, dma.frames);
 	case XTB_SCATTERED:
 		return xen_alloc_unpopulated_pages(nr, array);
 	case XTB_CONTIGUOUS:

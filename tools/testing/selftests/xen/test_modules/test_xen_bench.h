@@ -20,6 +20,7 @@
 enum xtb_op {
 	XTB_NOP,		/* nothing: what all but the calls costs */
 	XTB_FLOOR,		/* the least that could be done at all */
+	XTB_FLOOR_DMA,		/* the same for a DMA buffer: frames, too */
 	XTB_SCATTERED,		/* xen_alloc_unpopulated_pages() */
 	XTB_CONTIGUOUS,		/* xen_alloc_unpopulated_contiguous_pages() */
 	XTB_DMA,		/* gnttab_dma_alloc_pages(), coherent */
