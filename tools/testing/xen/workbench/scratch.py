@@ -172,7 +172,9 @@ class Scratch:
         index = {"GIT_INDEX_FILE": str(self.dir / ".git/assembled.index")}
         (self.dir / ".git/assembled.index.lock").unlink(missing_ok=True)
         git = Git(folder, self.git.env)
-        git(*tree, "read-tree", "-m", commit, env=index)
+        # Whatever the files are now: with -m what is known of them is kept, and
+        # with -i not looked at yet.
+        git(*tree, "read-tree", "-i", "-m", commit, env=index)
         git.ask(*tree, "update-index", "-q", "--refresh", env=index)
         changed = git(*tree, "diff-files", "--name-only", env=index)
         others = ["--exclude-per-directory=.gitignore",
