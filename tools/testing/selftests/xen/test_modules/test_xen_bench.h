@@ -57,6 +57,7 @@ struct xtb_cycle {
  * @nr_pages: how many are to be held
  * @total_ns: out: all calls together
  * @worst_ns: out: the longest call
+ * @pad: unused
  */
 struct xtb_ramp {
 	__u32 nr_pages;

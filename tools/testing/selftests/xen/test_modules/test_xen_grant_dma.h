@@ -146,6 +146,7 @@ struct xgd_map {
  * @id: the mapping
  * @flags: XGD_IRQS_OFF, XGD_SKIP_SYNC, XGD_COUNT_LOCKS
  * @locks: out: how many spinlocks were taken; -1: not counted
+ * @pad: unused
  */
 struct xgd_unmap {
 	__u32 id;
@@ -176,6 +177,7 @@ struct xgd_list {
  * @dirty: as for a buffer
  * @id: out: the mapping, and the buffer as well
  * @dma: out: the DMA address
+ * @pad: unused
  */
 struct xgd_alloc {
 	__u32 index;
@@ -226,6 +228,7 @@ struct xgd_copy {
  * @id: out: what is held
  * @read_only: map the grants read-only
  * @pfn: out: of the page that the first grant is mapped in
+ * @pad: unused
  */
 struct xgd_hold {
 	__u64 dma;
