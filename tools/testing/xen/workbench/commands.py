@@ -216,8 +216,7 @@ def test(settings):
     series_check.fast(bench, tally, checks)
     tally.add("in-tree commands", checks.bare_commands())
     kernels = bench.kernels()
-    for title, boot in _test_boots(bench, kernels):
-        tally.add_boot(title, boot)
+    boots = []
     if not bench.menu.on("CHECKED_KERNEL"):
         tally.add("checked kernel", Result(
             skipped=1, skips=["clippy, KUnit and kselftests on a checked "
@@ -226,10 +225,11 @@ def test(settings):
         checked = bench.kernel_checked()
         checked.build()
         tally.add("clippy", checks.clippy(checked))
-        boots = _checked_boots(bench, checked)
-        bench.boot_all([boot for _, boot in boots])
-        for title, boot in boots:
-            tally.add_boot(title, boot)
+        boots += _checked_boots(bench, checked)
+    boots += _test_boots(bench, kernels)
+    bench.boot_all([boot for _, boot in boots])
+    for title, boot in boots:
+        tally.add_boot(title, boot)
     if not bench.hypervisor.debug:
         tally.add("debug build of Xen", Result(
             skipped=1, skips=[f"guests under the debug build "
@@ -272,19 +272,18 @@ def _test_boots(bench, kernels):
                           Boot(bench, kernel, f"{impl}-debug-xen",
                                xen=bench.hypervisor.debug,
                                limit=bench.menu.number("TIME_LIMIT"))))
-    bench.boot_all([boot for _, boot in boots])
     return boots
 
 
 def _checked_boots(bench, kernel):
-    """The guests of the checked kernel; they are slow."""
+    """The guests of the checked kernel; they are slow, so come first."""
     limit = 4 * bench.menu.number("TIME_LIMIT")
     return [
-        ("KUnit, checked kernel without Xen",
-         Boot(bench, kernel, "checked-kunit", mode="kunit", limit=limit)),
         ("kselftests, checked kernel",
          *bench.testing("checked", kernel, "default", limit=limit,
                         kargs=f"xentest.timeout={limit // 2}")),
+        ("KUnit, checked kernel without Xen",
+         Boot(bench, kernel, "checked-kunit", mode="kunit", limit=limit)),
     ]
 
 
