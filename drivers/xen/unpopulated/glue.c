@@ -31,6 +31,8 @@
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "xen_unpopulated."
 
+#define MAX_IDLE_SECONDS (24 * 60 * 60)
+
 /* Pages to subtract from the memory count when setting balloon target. */
 unsigned long xen_unpopulated_pages __initdata;
 
@@ -183,13 +185,13 @@ static void give_back(struct work_struct *work)
 		xen_unpopulated_queue_give_back(delay);
 }
 
-bool xen_unpopulated_may_give_back = true;
+unsigned int xen_unpopulated_idle_seconds = 10;
 
 static int set_give_back(const char *val, const struct kernel_param *kp)
 {
-	int ret = param_set_bool(val, kp);
+	int ret = param_set_uint_minmax(val, kp, 0, MAX_IDLE_SECONDS);
 
-	if (!ret && xen_unpopulated_may_give_back &&
+	if (!ret && xen_unpopulated_idle_seconds &&
 	    static_key_enabled(&xen_unpopulated_ready.key))
 		xen_unpopulated_queue_give_back(0);
 
@@ -197,14 +199,13 @@ static int set_give_back(const char *val, const struct kernel_param *kp)
 }
 
 static const struct kernel_param_ops give_back_ops = {
-	.flags = KERNEL_PARAM_OPS_FL_NOARG,
 	.set = set_give_back,
-	.get = param_get_bool,
+	.get = param_get_uint,
 };
 
-module_param_cb(give_back, &give_back_ops, &xen_unpopulated_may_give_back,
-		0644);
-MODULE_PARM_DESC(give_back, "Give struct pages back that have long been unused");
+module_param_cb(give_back, &give_back_ops, &xen_unpopulated_idle_seconds, 0644);
+MODULE_PARM_DESC(give_back,
+		 "Seconds after which unused struct pages are given back (0: never)");
 
 unsigned long xen_unpopulated_max_pages;
 module_param_named(max_pages, xen_unpopulated_max_pages, ulong, 0644);

@@ -16,7 +16,10 @@ use kernel::{
     jump_label::static_branch_unlikely,
     page::page_to_pfn,
     prelude::*,
-    time::Jiffies, //
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    }, //
 };
 
 /// Returns whether [`super::pool::start`] has returned.
@@ -47,13 +50,15 @@ pub(crate) fn now() -> Jiffies {
     unsafe { (&raw const bindings::jiffies).read_volatile() }
 }
 
-/// Returns whether chunks may be given back.
+/// For how long a chunk has to be wholly free before it is given back, if chunks are at all.
 #[inline]
-pub(crate) fn may_give_back() -> bool {
+pub(crate) fn idle_time() -> Option<Jiffies> {
     // A parameter, which is written to as a whole: a marked access.
     //
     // SAFETY: It is a static variable.
-    unsafe { (&raw const bindings::xen_unpopulated_may_give_back).read_volatile() }
+    let seconds = unsafe { (&raw const bindings::xen_unpopulated_idle_seconds).read_volatile() };
+
+    (seconds != 0).then(|| msecs_to_jiffies(seconds.saturating_mul(1000)))
 }
 
 /// The number of pages that the pool must not grow beyond, if there is one.

@@ -57,14 +57,8 @@ use kernel::{
     },
     prelude::*,
     rbtree::RBTreeNodeReservation,
-    time::{
-        msecs_to_jiffies,
-        Jiffies, //
-    }, //
+    time::Jiffies, //
 };
-
-/// For how long a chunk is wholly free before it is given back.
-const IDLE_MSECS: u32 = 10_000;
 
 /// What the pool counts, besides the pages in its index.
 #[derive(Clone, Copy, Default)]
@@ -245,9 +239,12 @@ impl Pool {
     /// Sees to it that chunks are given back one day.
     #[inline]
     fn queue_give_back(&mut self) {
-        if !self.give_back_queued && glue::may_give_back() {
+        if self.give_back_queued {
+            return;
+        }
+        if let Some(age) = glue::idle_time() {
             self.give_back_queued = true;
-            glue::queue_give_back(msecs_to_jiffies(IDLE_MSECS));
+            glue::queue_give_back(age);
         }
     }
 
@@ -605,12 +602,11 @@ pub(crate) fn free_run(first: PassedPage, nr: usize) {
 ///
 /// Returns after which time to look again, if that makes sense.
 pub(crate) fn give_back() -> Option<Jiffies> {
-    let age = msecs_to_jiffies(IDLE_MSECS);
     let _growth = GROWTH.lock();
     let mut pinned = 0;
 
     POOL.lock().close_word();
-    while glue::may_give_back() {
+    while let Some(age) = glue::idle_time() {
         let Some(removed) = POOL.lock().index.remove_idle(glue::now(), age) else {
             break;
         };
@@ -636,13 +632,13 @@ pub(crate) fn give_back() -> Option<Jiffies> {
     pool.close_word();
     pool.counts.pinned = pinned;
 
-    let next = if glue::may_give_back() {
-        pool.index.longest_idle(glue::now())
-    } else {
-        None
-    };
+    let next = glue::idle_time().and_then(|age| {
+        let idle = pool.index.longest_idle(glue::now())?;
+
+        Some(age.saturating_sub(idle).max(1))
+    });
     pool.give_back_queued = next.is_some();
-    next.map(|idle| age.saturating_sub(idle).max(1))
+    next
 }
 
 /// What the pool has and has done.

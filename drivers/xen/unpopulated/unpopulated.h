@@ -69,7 +69,7 @@ struct xen_unpopulated_key {
 
 /* In C, see glue.c. */
 extern struct xen_unpopulated_key xen_unpopulated_ready;
-extern bool xen_unpopulated_may_give_back;
+extern unsigned int xen_unpopulated_idle_seconds;
 extern unsigned long xen_unpopulated_max_pages;
 
 int xen_unpopulated_alloc_early(unsigned int nr_pages, struct page **pages);

@@ -162,7 +162,7 @@ static void set_total(void)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", TOTAL);
-	xt_set_param("xen_unpopulated", "give_back", "N");
+	xt_set_param("xen_unpopulated", "give_back", "0");
 	xt_set_param("xen_unpopulated", "max_pages", text);
 	if (ioctl(bench, XTB_IOC_RAMP, &ramp))
 		fprintf(stderr, "%u pages: %s\n", TOTAL, strerror(errno));
@@ -292,9 +292,9 @@ static void measure_all_chunks(void)
 	if (xt_stat("chunks") < 0)
 		return;
 	xt_set_param("xen_unpopulated", "max_pages", "0");
-	xt_set_param("xen_unpopulated", "give_back", "Y");
+	xt_set_param("xen_unpopulated", "give_back", "10");
 	sleep(60);
-	xt_set_param("xen_unpopulated", "give_back", "N");
+	xt_set_param("xen_unpopulated", "give_back", "0");
 	measure_chunks(1);
 	measure_chunks(10);
 	measure_chunks(100);

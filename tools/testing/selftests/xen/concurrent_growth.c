@@ -153,9 +153,12 @@ static void all_at_once(bool runs, uint32_t large)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	XT_CHECK(taken != MAP_FAILED, "no memory");
 	/* With less in the pool than all of them take, it has to grow. */
-	if (xt_is_rust() && xt_stat("free") > large * NR_LARGE)
+	if (xt_is_rust() && xt_stat("free") > large * NR_LARGE) {
+		xt_set_param("xen_unpopulated", "give_back", "1");
 		XT_CHECK(xt_wait_stat("chunks", 1, 40), "%ld chunks stay",
 			 xt_stat("chunks"));
+		xt_set_param("xen_unpopulated", "give_back", "10");
+	}
 	nr = xt_iomem("Xen scratch", ranges, XT_MAX_RANGES);
 
 	growers = GROWERS;

@@ -32,7 +32,7 @@ static void exhaust(int fd)
 		return;
 	}
 
-	XT_CHECK(!xt_set_param("xen_unpopulated", "give_back", "N"),
+	XT_CHECK(!xt_set_param("xen_unpopulated", "give_back", "0"),
 		 "keep what there is");
 	/* There has to be something to take. */
 	steps[nr_steps] = xt_new_alloc(fd, XUT_SCATTERED, STEP);

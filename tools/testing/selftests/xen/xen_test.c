@@ -1093,7 +1093,7 @@ static void set_defaults(void)
 {
 	if (xt_is_rust()) {
 		xt_set_param("xen_unpopulated", "max_pages", "0");
-		xt_set_param("xen_unpopulated", "give_back", "Y");
+		xt_set_param("xen_unpopulated", "give_back", "10");
 	}
 	if (xt_is_rust_dma())
 		xt_set_param("xen_grant_dma_alloc", "source", "auto");
