@@ -238,7 +238,7 @@ impl Device {
     pub(crate) fn retire(&self) {
         drop(self.cache.drain());
 
-        let bounced = mem::replace(&mut *self.bounced.lock(), RBTree::new());
+        let bounced = mem::take(&mut *self.bounced.lock());
         if !bounced.is_empty() {
             // The driver has left buffers mapped, so that the backend can still get at these.
             pr_warn!("buffers of a device are still mapped\n");
