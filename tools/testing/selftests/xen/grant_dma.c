@@ -1319,7 +1319,6 @@ static void sg_one_lock(void)
 }
 
 #define FAILS XT_C_FAILS
-#define ZERO_SIZE "an empty run is cut off the list of free references"
 
 static const struct xt_test tests[] = {
 	{ "an address is a grant reference and an offset, until it is unmapped",
@@ -1380,20 +1379,12 @@ static const struct xt_test tests[] = {
 	  "each entry takes its locks anew" },
 };
 
-/* What may bring down the kernel, to be run by itself. */
-static const struct xt_test alone[] = {
-	{ "zero_size", zero_size, NULL, FAILS, ZERO_SIZE },
-};
-
-int main(int argc, char **argv)
+int main(void)
 {
 	static const struct xt_part part = {
 		.name = "grant DMA operations", .is_rust = is_rust,
 		.prepare = prepare,
 	};
-
-	if (argc > 1 && !strcmp(argv[1], "zero_size"))
-		return xt_main_part(&part, alone, ARRAY_SIZE(alone));
 
 	return xt_main_part(&part, tests, ARRAY_SIZE(tests));
 }

@@ -260,13 +260,6 @@ def _test_boots(bench, kernels):
             for boot in bench.testing(impl, kernel, layout):
                 boots.append((f"kselftests, {name} kernel, layout {layout}",
                               boot))
-        for test_name, reason in kernel.solo_tests():
-            boots.append((f"alone: {test_name}, {name} kernel",
-                          Boot(bench, kernel, f"{impl}-solo-{test_name}",
-                               xen=bench.hypervisor.stock, mode="solo",
-                               limit=bench.menu.number("TIME_LIMIT"),
-                               kargs=f"xentest.test={test_name}",
-                               may_crash=reason if impl == "c" else "")))
         if bench.hypervisor.debug:
             boots.append((f"kselftests, {name} kernel, debug build of Xen",
                           Boot(bench, kernel, f"{impl}-debug-xen",

@@ -14,7 +14,7 @@ class Boot:
 
     def __init__(self, bench, kernel, name, *, layout="default", xen=None,
                  mode="selftests", limit=300, count=False, extra=(),
-                 kargs="", may_crash=""):
+                 kargs=""):
         self.bench = bench
         self.kernel = kernel
         self.name = name
@@ -25,7 +25,6 @@ class Boot:
         self.count = count
         self.extra = list(extra)
         self.kargs = kargs
-        self.may_crash = may_crash
         self.log = bench.settings.logs / f"boot-{name}.log"
         self.lines = []
         self.problems = []
@@ -83,10 +82,8 @@ class Boot:
                 f"the guest did not end within {self.limit} s")
         elif "xentest: done" not in text and self.mode != "kunit":
             self.problems.append("the guest ended before it was done")
-        if self.mode in ("selftests", "kunit", "solo"):
+        if self.mode in ("selftests", "kunit"):
             self._count()
-        if self.may_crash:
-            self._expect_crash()
 
     def _count(self):
         if any(re.search(r"K?TAP version", text) for text in self.lines):
@@ -96,14 +93,6 @@ class Boot:
                 self.problems.append("no test was run")
         else:
             self.problems.append("no test was run")
-
-    def _expect_crash(self):
-        """A test alone that is known to bring this kernel down."""
-        crashed = any(splat.CRASH.search(text) for text in self.lines)
-        if crashed:
-            self.problems = []
-            self.result = ktap.Result(xfail=1, xfails=[
-                f"{self.name}: {self.may_crash}"])
 
     def measured(self):
         """The figures of a measuring boot: key -> number or reason."""

@@ -223,20 +223,6 @@ class Kernel:
             argv, self.log, what, cwd=self.bench.tree.path, append=True,
             note=note, env=env, check=check, timeout=7200)
 
-    def solo_tests(self):
-        """Tests that today's kernel does not survive: (name, reason).
-
-        They are no part of the ordinary run; the selftests name them, one
-        `NAME: REASON` a line, in a file `solo`.
-        """
-        path = self.install / "xen/solo"
-        if not path.exists():
-            return []
-        lines = (text.partition(":") for text in
-                 path.read_text().splitlines()
-                 if text.strip() and not text.startswith("#"))
-        return [(name.strip(), reason.strip()) for name, _, reason in lines]
-
     def release(self):
         """The kernel's release, as it says itself."""
         path = self.obj / "include/config/kernel.release"
