@@ -21,6 +21,7 @@
 #include <xen/grant_table.h>
 #include <xen/xen.h>
 
+#include "contiguous.h"
 #include "test_xen_bench.h"
 
 #define MAX_RUNS	256

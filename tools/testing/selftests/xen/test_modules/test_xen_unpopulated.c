@@ -26,6 +26,7 @@
 #include <xen/page.h>
 #include <xen/xen.h>
 
+#include "contiguous.h"
 #include "test_xen_unpopulated.h"
 
 #define MAX_RUNS	4096
