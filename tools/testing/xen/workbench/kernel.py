@@ -74,14 +74,19 @@ class Kernel:
         except OSError:
             return {}
 
+    def _is_configured(self):
+        """Whether the configuration was made from what is wanted now."""
+        stamp = self.dir / "config.wanted"
+        return (stamp.exists() and (self.obj / ".config").exists()
+                and stamp.read_text()
+                == self.wanted() + self.bench.kconfig_state())
+
     def _configure(self):
         """tinyconfig and what is wanted on top; only when that changed."""
+        if self._is_configured():
+            return
         text = self.wanted()
         stamp = self.dir / "config.wanted"
-        kconfig = self.bench.kconfig_state()
-        if (stamp.exists() and stamp.read_text() == text + kconfig
-                and (self.obj / ".config").exists()):
-            return
         stamp.unlink(missing_ok=True)
         fragment = self.dir / "fragment.config"
         fragment.write_text(text)
@@ -103,7 +108,7 @@ class Kernel:
         if self.config().get("RUST") != "y":
             raise Failure("the toolchain cannot build Rust for this kernel",
                           "see `make rustavailable`", self.log)
-        stamp.write_text(text + kconfig)
+        stamp.write_text(text + self.bench.kconfig_state())
 
     # Building ---------------------------------------------------------
 
@@ -152,12 +157,19 @@ class Kernel:
                               "build the C kernel alone with IMPL=c")
 
     def _begin(self):
-        """Begin the object tree as a copy of another kernel's."""
-        if self.obj.exists():
+        """Begin the object tree as a copy of another kernel's.
+
+        Also when the configuration is a new one: nearly all would be compiled
+        again, and the other kernel has most of it.
+        """
+        if self.obj.exists() and (self.seed is None or self._is_configured()):
             return
         if self.seed is None or not self.seed.image.exists():
-            self.obj.mkdir()
+            self.obj.mkdir(exist_ok=True)
             return
+        # So that half a tree is not taken for one, if this is cut short.
+        (self.dir / "config.wanted").unlink(missing_ok=True)
+        cache.remove(self.obj)
         beside = self.dir / "build.making"
         cache.remove(beside)
         with say.step(f"copying the {self.seed.name} kernel's objects"):
