@@ -53,10 +53,17 @@ class BenchmarkTest(unittest.TestCase):
         self.assertIn("ns, varies", text)
 
     def test_size(self):
-        text = ("   text\t   data\t    bss\t    dec\t    hex\tfilename\n"
-                "   1000\t     10\t      2\t   1012\t    3f4\ta.o\n"
-                "     24\t      0\t      4\t     28\t     1c\tb.o\n")
-        self.assertEqual(benchmark.parse_size(text), (1024, 16))
+        text = ("\na.o:\n"
+                "0000000000000000 0000000000000400 T alloc_pages\n"
+                "0000000000000400 0000000000000010 t a::b::free<a::C>\n"
+                "0000000000000410 0000000000000100 t a::b::tests::frees\n"
+                "0000000000000510 0000000000000100 T kunit_rust_wrapper_x\n"
+                "                 U printk\n"
+                "\nb.o:\n"
+                "0000000000000000 0000000000000008 b a::POOL\n"
+                "0000000000000008 0000000000000008 D max_pages\n"
+                "0000000000000000 0000000000000020 r a::NAMES\n")
+        self.assertEqual(benchmark.parse_symbols(text), (1040, 16))
 
     def test_picture_that_fails(self):
         with tempfile.TemporaryDirectory() as name:

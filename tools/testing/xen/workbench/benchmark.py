@@ -27,11 +27,10 @@ TITLES = {
     "best_fit.success": "A run found by lib/genalloc, best fit",
     "best_fit.try": "One try of that",
     "dma.alloc_free": "gnttab_dma_alloc_pages() + free",
-    "size.text": "Code (in Rust with the KUnit tests)",
-    "size.data": "Data (in Rust with the KUnit tests)",
+    "size.code": "Code, without KUnit tests",
+    "size.data": "Data that is written to",
 }
-# Objects of each part in the object tree of a kernel. Those in Rust have their
-# KUnit tests in them, since the kernel is the one that runs these.
+# Objects of each part in the object tree of a kernel.
 OBJECTS = {
     "unpopulated pages": {
         "c": ["drivers/xen/unpopulated-alloc.o"],
@@ -91,11 +90,22 @@ def merge(measured):
     return results
 
 
-def parse_size(text):
-    """Sums of text and data from what `llvm-size` prints."""
-    rows = [line.split() for line in text.splitlines()[1:] if line.strip()]
-    return (sum(int(row[0]) for row in rows),
-            sum(int(row[1]) + int(row[2]) for row in rows))
+SYMBOL = re.compile(r"^[0-9a-f]+ ([0-9a-f]+) ([TtWwDdBb]) (.*)$", re.M)
+# Objects in Rust have their KUnit tests in them, as the kernel runs these.
+OF_TESTS = re.compile(r"kunit|\btests::")
+
+
+def parse_symbols(text):
+    """Bytes of code and of data in what `llvm-nm` prints, but for tests."""
+    code = data = 0
+    for size, kind, name in SYMBOL.findall(text):
+        if OF_TESTS.search(name):
+            continue
+        if kind in "TtWw":
+            code += int(size, 16)
+        else:
+            data += int(size, 16)
+    return code, data
 
 
 def sizes(bench, kernels):
@@ -105,17 +115,18 @@ def sizes(bench, kernels):
         values = {}
         for impl, kernel in kernels.items():
             paths = [kernel.obj / name for name in objects[impl]]
-            text = (bench.toolchain.output(["llvm-size", *paths])
+            text = (bench.toolchain.output(
+                ["llvm-nm", "--print-size", "--demangle", *paths])
                     if all(path.exists() for path in paths) else None)
-            values[impl] = parse_size(text) if text else (None, None)
-        for number, name in enumerate(("size.text", "size.data")):
+            values[impl] = parse_symbols(text) if text else (None, None)
+        for number, name in enumerate(("size.code", "size.data")):
             results.append({
                 "bench": name, "params": {"part": part}, "unit": "bytes",
                 "better": "lower",
                 "c": values.get("c", (None, None))[number],
                 "rust": values.get("rust", (None, None))[number],
                 "floor": None, "varies": False})
-    return sorted(results, key=lambda result: result["bench"], reverse=True)
+    return sorted(results, key=lambda result: result["bench"])
 
 
 def show_params(params):
