@@ -315,6 +315,7 @@ struct privcmd_call {
 #define HYPERVISOR_memory_op		12
 #define HYPERVISOR_grant_table_op	20
 #define HYPERVISOR_sysctl		35
+#define HYPERVISOR_domctl		36
 
 #define SYSCTL_VERSION		0x15
 #define SYSCTL_readconsole	1
@@ -354,6 +355,17 @@ struct perfc_desc {
 	uint32_t nr_vals;
 };
 
+#define DOMCTL_VERSION		0x17
+#define DOMCTL_destroydomain	2
+
+struct domctl {
+	uint32_t cmd;
+	uint32_t version;
+	uint16_t domid;
+	uint16_t pad[3];
+	uint8_t space[128];
+};
+
 #define PERFC_query		2
 #define PERFC_MAX_COUNTERS	256
 #define PERFC_MAX_VALS		1024
@@ -361,6 +373,7 @@ struct perfc_desc {
 /* What Xen reads and writes: it does not bring in pages that are missing. */
 struct xen_buffer {
 	struct sysctl sysctl;
+	struct domctl domctl;
 	char key[8];
 	union {
 		char console[CONSOLE_SIZE];
@@ -500,11 +513,10 @@ static int set_cpus(bool online, uint64_t *cpus)
 	return 0;
 }
 
-int xt_key_p2m(struct xt_p2m *p2m)
+/* Leaves what Xen says of all domains in xen_buffer->console. */
+static int xen_key_q(void)
 {
-	const char *own, *next, *l2, *l3;
 	uint64_t cpus = 0;
-	char head[64];
 	int ret, err;
 
 	/*
@@ -516,11 +528,48 @@ int xt_key_p2m(struct xt_p2m *p2m)
 	if (!ret)
 		ret = xen_key('q');
 	err = set_cpus(true, &cpus);
-	if (ret || err)
-		return ret ?: err;
 
-	snprintf(head, sizeof(head), "p2m mappings for domain %d ",
-		 xt_own_domid());
+	return ret ?: err;
+}
+
+long xt_domain_pages(int domid)
+{
+	const char *domain;
+	char head[64];
+	long pages;
+	int ret;
+
+	ret = xen_key_q();
+	if (ret)
+		return ret;
+	snprintf(head, sizeof(head), "General information for domain %d:",
+		 domid);
+	domain = strstr(xen_buffer->console, head);
+	if (!domain)
+		return 0;
+	domain = strstr(domain, "nr_pages=");
+	if (!domain || sscanf(domain, "nr_pages=%ld", &pages) != 1)
+		return -ENODATA;
+
+	return pages;
+}
+
+int xt_key_p2m(struct xt_p2m *p2m)
+{
+	return xt_key_p2m_of(xt_own_domid(), p2m);
+}
+
+int xt_key_p2m_of(int domid, struct xt_p2m *p2m)
+{
+	const char *own, *next, *l2, *l3;
+	char head[64];
+	int ret;
+
+	ret = xen_key_q();
+	if (ret)
+		return ret;
+
+	snprintf(head, sizeof(head), "p2m mappings for domain %d ", domid);
 	own = strstr(xen_buffer->console, head);
 	if (!own)
 		return -ENODATA;
@@ -592,18 +641,47 @@ long xt_memory_hypercalls(void)
 	return -ENODATA;
 }
 
+int xt_domain_destroy(int domid)
+{
+	struct privcmd_call call = { .op = HYPERVISOR_domctl };
+	struct domctl *domctl;
+	int ret;
+
+	ret = xen_open();
+	if (ret)
+		return ret;
+
+	domctl = &xen_buffer->domctl;
+	memset(domctl, 0, sizeof(*domctl));
+	domctl->cmd = DOMCTL_destroydomain;
+	domctl->version = DOMCTL_VERSION;
+	domctl->domid = domid;
+	call.arg[0] = (uintptr_t)domctl;
+
+	return ioctl(privcmd, PRIVCMD_CALL, &call) < 0 ? -errno : 0;
+}
+
 /* Grants */
 int xt_grants_new(struct xt_grants *grants, uint32_t nr_pages, bool writable)
 {
-	struct ioctl_gntalloc_alloc_gref *arg;
 	int domid = xt_own_domid();
+
+	if (domid < 0)
+		xt_skip("in a domU say xentest.domid= on the command line");
+
+	return xt_grants_new_for(grants, domid, nr_pages, writable);
+}
+
+int xt_grants_new_for(struct xt_grants *grants, uint32_t domid,
+		      uint32_t nr_pages, bool writable)
+{
+	struct ioctl_gntalloc_alloc_gref *arg;
 	size_t size;
 	int ret;
 
 	memset(grants, 0, sizeof(*grants));
 	grants->fd = -1;
-	if (domid < 0)
-		xt_skip("in a domU say xentest.domid= on the command line");
+	grants->domid = xt_own_domid();
 
 	size = offsetof(struct ioctl_gntalloc_alloc_gref, gref_ids) +
 	       nr_pages * sizeof(arg->gref_ids[0]);
@@ -681,7 +759,7 @@ int xt_gntdev_mmap(int fd, const struct xt_grants *grants, bool writable,
 		return -ENOMEM;
 	arg->count = nr;
 	for (i = 0; i < nr; i++) {
-		arg->refs[i].domid = xt_own_domid();
+		arg->refs[i].domid = grants->domid;
 		arg->refs[i].ref = grants->refs[i];
 	}
 	if (ioctl(fd, IOCTL_GNTDEV_MAP_GRANT_REF, arg)) {
@@ -734,7 +812,7 @@ int xt_dmabuf_new(int fd, const struct xt_grants *grants, uint32_t flags)
 		return -ENOMEM;
 	arg->flags = flags;
 	arg->count = nr;
-	arg->domid = xt_own_domid();
+	arg->domid = grants->domid;
 	memcpy(arg->refs, grants->refs, nr * sizeof(arg->refs[0]));
 	ret = ioctl(fd, IOCTL_GNTDEV_DMABUF_EXP_FROM_REFS, arg);
 	ret = ret ? -errno : (int)arg->fd;

@@ -110,12 +110,16 @@ struct xt_p2m {
 };
 
 int xt_key_p2m(struct xt_p2m *p2m);	/* debug key q, our own domain */
+int xt_key_p2m_of(int domid, struct xt_p2m *p2m);
+long xt_domain_pages(int domid);	/* that Xen keeps for it; same key */
+int xt_domain_destroy(int domid);
 int xt_active_grants(void);		/* debug key g, all domains */
 long xt_memory_hypercalls(void);	/* memory_op and grant_table_op so far */
 
-/* Pages that are granted to ourselves */
+/* Pages that are granted to ourselves, or to another domain */
 struct xt_grants {
 	int fd;
+	uint32_t domid;		/* whose they are */
 	uint32_t nr_pages;
 	uint64_t index;
 	uint32_t *refs;
@@ -123,6 +127,8 @@ struct xt_grants {
 };
 
 int xt_grants_new(struct xt_grants *grants, uint32_t nr_pages, bool writable);
+int xt_grants_new_for(struct xt_grants *grants, uint32_t domid,
+		      uint32_t nr_pages, bool writable);
 void xt_grants_end(struct xt_grants *grants);
 
 int xt_gntdev_open(void);

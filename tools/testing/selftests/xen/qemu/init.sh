@@ -5,10 +5,11 @@
 #   xentest.run=selftests   run the installed kselftests (the default)
 #   xentest.run=measure     run only the measuring program
 #   xentest.run=bench       run only the benchmark
+#   xentest.run=domains     run only the tests between two domains
 #   xentest.run=shell       an interactive shell
 #   xentest.run=none        nothing: boot and power off
 #   xentest.run=solo        one test that may bring the kernel down
-#   xentest.test=NAME       with solo or selftests: which test
+#   xentest.test=NAME       with solo, selftests or domains: which test
 #   xentest.timeout=N       with selftests: seconds for each, whatever they say
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
 # that ends without that line has crashed.
@@ -71,11 +72,11 @@ selftests)
 solo)
 	(cd $tests/xen && "./$only")
 	;;
-measure | bench)
+measure | bench | domains)
 	if [ -x "$tests/xen/$run" ]; then
-		(cd $tests/xen && "./$run")
+		(cd $tests/xen && "./$run" ${only:+"$only"})
 	else
-		echo "xentest: no measuring program in this image"
+		echo "xentest: no program $run in this image"
 	fi
 	;;
 shell)

@@ -13,6 +13,8 @@
 here=$(cd "$(dirname "$0")" && pwd -P)
 # shellcheck source=/dev/null
 . "$here/layouts.sh"
+# shellcheck source=/dev/null
+. "$here/domains.sh"
 
 usage()
 {
@@ -24,6 +26,7 @@ usage()
 	  -l LAYOUT   one of: $LAYOUTS
 	  -a ARGS     more kernel arguments
 	  -X ARGS     more Xen arguments
+	  -u ARGS     a domU beside dom0, with these kernel arguments
 	  -p NUMBER   CPUs (default 2)
 	  -d NUMBER   CPUs of dom0 (default: all)
 	  -m MODEL    CPU model (default cortex-a57)
@@ -34,9 +37,9 @@ usage()
 	exit 2
 }
 
-kernel= initrd= hypervisor= name=default kargs= xargs=
+kernel= initrd= hypervisor= name=default kargs= xargs= domu= domu_kargs=
 cpus=2 dom0_cpus= model=cortex-a57 count= limit=120 interactive=
-while getopts k:i:x:l:a:X:p:d:m:ct:I opt; do
+while getopts k:i:x:l:a:X:u:p:d:m:ct:I opt; do
 	case $opt in
 	k) kernel=$OPTARG ;;
 	i) initrd=$OPTARG ;;
@@ -44,6 +47,7 @@ while getopts k:i:x:l:a:X:p:d:m:ct:I opt; do
 	l) name=$OPTARG ;;
 	a) kargs=$OPTARG ;;
 	X) xargs=$OPTARG ;;
+	u) domu=1 domu_kargs="panic=-1 xentest.domid=1 $OPTARG" ;;
 	p) cpus=$OPTARG ;;
 	d) dom0_cpus=$OPTARG ;;
 	m) model=$OPTARG ;;
@@ -56,6 +60,10 @@ done
 [ -n "$kernel" ] || usage
 if ! layout "$name"; then
 	echo "$0: no such layout: $name (there are: $LAYOUTS)" >&2
+	exit 2
+fi
+if [ -n "$domu" ] && { [ -z "$hypervisor" ] || [ -n "$holes" ]; }; then
+	echo "$0: a domU needs Xen, and a layout without holes" >&2
 	exit 2
 fi
 for file in "$kernel" $initrd $hypervisor; do
@@ -112,6 +120,8 @@ own_tree()
 		>/dev/null 2>&1 </dev/null
 	dtc -q -I dtb -O dts "$work/machine.dtb" >"$work/machine.dts" ||
 		return 1
+	[ -z "$domu" ] || domu_tree || return 1
+	bridge=$(sed -n 's/^\t\(pcie@[0-9a-f]*\) {/\1/p' "$work/machine.dts")
 	{
 		# A label to hang what follows on: /chosen is there already.
 		sed 's/^\tchosen {/\tchosen: chosen {/' "$work/machine.dts"
@@ -121,10 +131,13 @@ own_tree()
 		echo "xen,dom0-bootargs = \"console=hvc0 quiet $kargs\";"
 		module kernel "$kernel_at" "$kernel"
 		module ramdisk "$initrd_at" "$initrd"
+		[ -n "$domu" ] && domu_nodes
 		echo "};"
 		echo "/ {"
 		grant_dma_nodes
-		[ -n "$holes" ] && reserved_nodes
+		grant_dma_pci "$bridge"
+		[ -n "$domu" ] && importer_node
+		[ -z "$holes" ] || reserved_nodes
 		echo "};"
 	} >"$work/own.dts"
 	# dom0 gets a tree in a buffer of the size of this one plus little.
@@ -170,26 +183,41 @@ grant_dma_node()
 	echo "iommus = <$2>; };"
 }
 
+# The same for PCI devices, which the host bridge maps by requester ID, eight
+# for each slot. There is nothing for slot 2.
+grant_dma_pci()
+{
+	echo "$1 { iommu-map = <0x08 &gdt 0 1>, <0x18 &gdt 1 1>,"
+	echo "<0x20 &gdt 0x7fe8 0x10>, <0x30 &gdt_cells 0 0 1>; };"
+}
+
 module()
 {
 	[ -n "$3" ] || return 0
 	size=$(wc -c <"$3")
 	echo "module@${2#0x} { compatible = \"multiboot,$1\","
-	echo "\"multiboot,module\"; reg = <0 $2 0 $size>; };"
+	echo "\"multiboot,module\"; reg = <0 $2 0 $size>; $4 };"
 }
 
 if [ -z "$hypervisor" ]; then
 	set -- "$@" -kernel "$kernel" -append "console=ttyAMA0 quiet $kargs"
 	[ -n "$initrd" ] && set -- "$@" -initrd "$initrd"
-elif [ -n "$holes" ] || command -v dtc >/dev/null; then
+elif [ -n "$holes$domu" ] || command -v dtc >/dev/null; then
 	if ! own_tree "$@"; then
 		echo "$0: cannot make the device tree of layout $name" >&2
 		exit 2
 	fi
+	for i in 1 2 3 4 5 6; do
+		set -- "$@" -device "pci-testdev,addr=$i"
+	done
 	set -- "$@" -kernel "$hypervisor" -dtb "$work/own.dtb" \
 		-device "loader,file=$kernel,addr=$kernel_at,force-raw=on"
 	[ -n "$initrd" ] && set -- "$@" \
 		-device "loader,file=$initrd,addr=$initrd_at,force-raw=on"
+	[ -n "$domu" ] && set -- "$@" \
+		-device "loader,file=$kernel,addr=$domu_kernel_at,force-raw=on" \
+		-device "loader,file=$initrd,addr=$domu_initrd_at,force-raw=on" \
+		-device "loader,file=$work/domu.dtb,addr=$domu_tree_at,force-raw=on"
 else
 	# A comma ends an option of -device, two are one.
 	bootargs=$(echo "console=hvc0 quiet $kargs" | sed 's/,/,,/g')
