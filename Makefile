@@ -32,6 +32,9 @@ test: ## all tests: style, KUnit, kselftests, memory layouts, checkers
 bench: ## what the pool costs by size and by state, C beside Rust
 	$(workbench) bench
 
+domains: ## two domains share buffers, honestly and not
+	$(workbench) domains
+
 shell: ## boot the same system to a shell (IMPL=c for the C kernel)
 	$(workbench) shell
 
@@ -56,6 +59,6 @@ clean: ## remove out/, the results of the last run
 clean-cache: ## remove the cache as well: toolchain, sources, objects
 	$(workbench) clean-cache
 
-.PHONY: help run test bench shell menuconfig series branch import series-check \
-	clean clean-cache
+.PHONY: help run test bench domains shell menuconfig series branch import \
+	series-check clean clean-cache
 .NOTPARALLEL:

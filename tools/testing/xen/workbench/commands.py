@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from . import proc, report, say, series_check
+from . import domains, proc, report, say, series_check
 from .bench import Bench
 from .benchmark import bench as benchmark
 from .checks import Checks
@@ -227,6 +227,12 @@ def test(settings):
         tally.add("clippy", checks.clippy(checked))
         boots += _checked_boots(bench, checked)
     boots += _test_boots(bench, kernels)
+    if "rust" in kernels and bench.menu.on("PAGE_4K"):
+        boots += [(f"two domains: {boot.name}", boot)
+                  for boot in domains.boots_of(bench, kernels["rust"])]
+    elif "rust" in kernels:
+        tally.add("two domains", Result(
+            skipped=1, skips=["they need pages of 4 KiB"]))
     bench.boot_all([boot for _, boot in boots])
     for title, boot in boots:
         tally.add_boot(title, boot)
@@ -331,7 +337,8 @@ def clean_cache(settings):
     return 0
 
 
-COMMANDS = {"run": run, "test": test, "bench": benchmark, "shell": shell,
+COMMANDS = {"run": run, "test": test, "bench": benchmark,
+            "domains": domains.domains, "shell": shell,
             "menuconfig": menuconfig, "series": make_series,
             "series-check": check_series, "branch": make_branch,
             "import": make_import, "clean": clean,

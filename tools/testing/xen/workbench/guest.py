@@ -82,7 +82,7 @@ class Boot:
                 f"the guest did not end within {self.limit} s")
         elif "xentest: done" not in text and self.mode != "kunit":
             self.problems.append("the guest ended before it was done")
-        if self.mode in ("selftests", "kunit"):
+        if self.mode in ("selftests", "kunit", "domains"):
             self._count()
 
     def _count(self):
