@@ -5,7 +5,10 @@
  * same program runs in both, and dom0 says what is done in either.
  */
 
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "xen_test.h"
@@ -21,9 +24,10 @@ typedef uint32_t grant_ref_t;
 
 #define SMALL		64	/* what a device of dom0 can be given */
 #define BUFFERS		4
-#define ROUNDS		250
+#define ROUNDS		250	/* xentest.rounds= for another number */
 #define WAIT_SECONDS	20	/* ten references are ended a second */
 #define ALARM_SECONDS	120	/* for a round of many */
+#define RACES		50
 #define MACHINE_SLOT	2048	/* bytes of one slot of swiotlb */
 
 static int other(int side)
@@ -323,17 +327,20 @@ static void permute(uint32_t *order, uint32_t nr, uint32_t number)
 
 static void buffers_come_and_go(void)
 {
-	uint32_t id[BUFFERS], order[BUFFERS], round, i, checked = 0;
+	uint32_t id[BUFFERS], order[BUFFERS], round, i, rounds = ROUNDS;
+	const char *given = xt_boot_param("xentest.rounds");
 	static struct refs refs[BUFFERS];
 	struct xd_stats before, after;
 	struct xt_p2m p2m[2];
 
+	if (given)
+		rounds = atoi(given);
 	begin();
 	before = get_stats(XD_DOMU);
 	p2m[0] = get_p2m(XD_DOMU);
 	for (i = 0; i < BUFFERS; i++)
 		grant(XD_DOM0, FRAME, true, &refs[i]);
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < rounds; round++) {
 		uint32_t one = round % BUFFERS;
 
 		alarm(ALARM_SECONDS);
@@ -341,7 +348,6 @@ static void buffers_come_and_go(void)
 			import(XD_DOMU, &refs[i], &id[i]);
 		draw(XD_DOM0, refs[one].id, round);
 		check_frame(XD_DOMU, id[one], round);
-		checked++;
 		permute(order, BUFFERS, round);
 		for (i = 0; i < BUFFERS; i++)
 			release(XD_DOMU, id[order[i]]);
@@ -350,8 +356,8 @@ static void buffers_come_and_go(void)
 	}
 	for (i = 0; i < BUFFERS; i++)
 		release(XD_DOM0, refs[i].id);
-	measure("frames_checked", checked);
-	measure("buffers", ROUNDS * BUFFERS);
+	measure("frames_checked", rounds);
+	measure("buffers", rounds * BUFFERS);
 
 	check_stats(XD_DOMU, &before);
 	after = get_stats(XD_DOMU);
@@ -880,6 +886,75 @@ static void frontend_exhausts_maptrack(void)
 		release(XD_DOM0, refs[i].id);
 }
 
+/* Does it over and over in a process of its own, until that is ended. */
+static pid_t again_and_again(void (*attack)(const void *arg), const void *arg)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	XT_CHECK(pid >= 0, "fork: %s", strerror(errno));
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			attack(arg);
+	}
+
+	return pid;
+}
+
+static void no_more(pid_t pid)
+{
+	int status;
+
+	XT_CHECK(!waitpid(pid, &status, WNOHANG), "the attack has ended");
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
+static void revoke_and_grant(const void *arg)
+{
+	struct xd_entry entry = *(const struct xd_entry *)arg;
+
+	set_entry(XD_DOM0, entry);
+	entry.flags = 0;
+	set_entry(XD_DOM0, entry);
+}
+
+static void frontend_races_with_mapping(void)
+{
+	uint32_t i, taken = 0, refused = 0;
+	static struct refs refs;
+	static struct xd_call call;
+	struct xd_stats before;
+	struct xd_entry entry;
+	pid_t pid;
+	int ret;
+
+	begin();
+	before = get_stats(XD_DOMU);
+	grant(XD_DOM0, SMALL, true, &refs);
+	entry = get_entry(XD_DOM0, refs.ref[SMALL / 2]);
+	pid = again_and_again(revoke_and_grant, &entry);
+	for (i = 0; i < RACES; i++) {
+		ret = try_refs(XD_DOMU, XD_IMPORT, &refs, true, &call);
+		XT_CHECK(!ret || ret == -EINVAL, "import: %s", strerror(-ret));
+		if (ret) {
+			refused++;
+			continue;
+		}
+		taken++;
+		release(XD_DOMU, call.id);
+	}
+	no_more(pid);
+	set_entry(XD_DOM0, entry);
+	printf("# %u taken, %u refused\n", taken, refused);
+	XT_CHECK(taken && refused, "there was no race");
+	check_stats(XD_DOMU, &before);
+	release(XD_DOM0, refs.id);
+	check_works(XD_DOM0, XD_DOMU);
+}
+
 /* Hostile backends: dom0 has devices of the domU */
 
 #define XEN_PAGE	4096U
@@ -1372,6 +1447,68 @@ static void backend_dies_while_mapped(void)
 	check_device(dev);
 }
 
+static void map_and_unmap(const void *arg)
+{
+	static struct xd_call call;
+
+	if (!try_refs(XD_DOM0, XD_MAP, arg, true, &call))
+		release(XD_DOM0, call.id);
+}
+
+/* The reference that the next mapping of a page is given */
+static void next_ref(uint32_t dev, uint32_t buffer, struct refs *refs)
+{
+	struct xgd_map mapped;
+
+	mapped = map(dev, buffer, 0, XEN_PAGE, XGD_BIDIRECTIONAL);
+	refs_of(mapped.dma, mapped.size, refs);
+	unmap(mapped.id);
+}
+
+/* Whatever it catches is kept from reuse, and comes back in the end. */
+static void backend_races_with_unmap(void)
+{
+	static const uint32_t ops[] = {
+		XGD_OP_MAP, XGD_OP_COHERENT, XGD_OP_SG,
+	};
+	uint32_t dev = device_begin("gdt-plain"), i, caught = 0;
+	struct xgd_buffer buffer = get_buffer(XEN_PAGE);
+	static struct refs refs;
+	pid_t pid = -1;
+	int ret;
+
+	for (i = 0; i < RACES; i++) {
+		struct xgd_cycle cycle = {
+			.index = dev, .op = ops[i % ARRAY_SIZE(ops)],
+			.nr_pages = 1, .repeat = 1000,
+		};
+
+		if (pid < 0) {
+			next_ref(dev, buffer.id, &refs);
+			pid = again_and_again(map_and_unmap, &refs);
+		}
+		ret = try_device(XGD_IOC_CYCLE, &cycle, sizeof(cycle));
+		XT_CHECK(!ret, "cycle: %s", strerror(-ret));
+		if (!device_stat("broken"))
+			continue;
+		caught++;
+		no_more(pid);
+		pid = -1;
+		device_unbind(dev);
+		device_attach(dev);
+	}
+	if (pid >= 0)
+		no_more(pid);
+	printf("# caught %u times of %u\n", caught, RACES);
+	XT_CHECK(caught, "there was no race");
+	wait_stat("quarantined", 0);
+	wait_ended(XD_DOMU, &refs);
+	/* It may have caught the last one, too. */
+	device_unbind(dev);
+	device_attach(dev);
+	check_device(dev);
+}
+
 /* The end of the domU: nothing can be asked of it any more */
 
 static void peer_is_destroyed_while_mapped(void)
@@ -1435,7 +1572,7 @@ static const struct xt_test tests[] = {
 	{ "every pixel that is drawn in one domain is in the other, and no byte is a copy",
 	  nothing_is_copied },
 	{ "a copy would be found", a_copy_is_found },
-	{ "1,000 frames, four at a time, are freed in any order and leave nothing",
+	{ "frames come and go, four at a time, freed in any order, and leave nothing",
 	  buffers_come_and_go },
 	{ "every pixel that the domU draws in its own frames is in dom0, and no byte is a copy",
 	  frames_of_the_domu },
@@ -1458,6 +1595,7 @@ static const struct xt_test tests[] = {
 	{ "frontend_grants_read_only", frontend_grants_read_only },
 	{ "frontend_dies_under_mapping", frontend_dies_under_mapping },
 	{ "frontend_exhausts_maptrack", frontend_exhausts_maptrack },
+	{ "frontend_races_with_mapping", frontend_races_with_mapping },
 	{ "backend_keeps_mapping", backend_keeps_mapping },
 	{ "backend_keeps_coherent", backend_keeps_coherent },
 	{ "backend_keeps_mapping_at_unbind",
@@ -1468,6 +1606,7 @@ static const struct xt_test tests[] = {
 	{ "backend_maps_what_was_unmapped", backend_maps_what_was_unmapped },
 	{ "backend_reads_neighbours", backend_reads_neighbours },
 	{ "backend_dies_while_mapped", backend_dies_while_mapped },
+	{ "backend_races_with_unmap", backend_races_with_unmap },
 	{ "peer_is_destroyed_while_mapped", peer_is_destroyed_while_mapped },
 	{ "destroyed_peer_leaves_nothing", destroyed_peer_leaves_nothing },
 };

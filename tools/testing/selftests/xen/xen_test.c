@@ -117,8 +117,7 @@ bool xt_is_rust_dma(void)
 		       F_OK);
 }
 
-/* The value of a parameter on the kernel's command line, or NULL. */
-static const char *boot_param(const char *name)
+const char *xt_boot_param(const char *name)
 {
 	static char line[4096];
 	char *word, *rest = line;
@@ -135,7 +134,7 @@ static const char *boot_param(const char *name)
 
 bool xt_layout_is(const char *names)
 {
-	const char *layout = boot_param("xentest.layout");
+	const char *layout = xt_boot_param("xentest.layout");
 	size_t len;
 
 	if (!layout)
@@ -153,7 +152,7 @@ bool xt_layout_is(const char *names)
 
 int xt_own_domid(void)
 {
-	const char *domid = boot_param("xentest.domid");
+	const char *domid = xt_boot_param("xentest.domid");
 
 	if (domid)
 		return atoi(domid);

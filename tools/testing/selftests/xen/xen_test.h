@@ -75,6 +75,8 @@ bool xt_is_rust(void);			/* the pool, that is */
 bool xt_is_rust_dma(void);		/* gnttab_dma_alloc_pages() */
 bool xt_layout_is(const char *names);	/* one of those, separated by blanks */
 int xt_own_domid(void);			/* negative: not known */
+/* The value of a parameter on the kernel's command line, or NULL. */
+const char *xt_boot_param(const char *name);
 size_t xt_page_size(void);
 int xt_read_file(const char *path, char *buf, size_t size);
 int xt_write_file(const char *path, const char *text);

@@ -10,6 +10,7 @@
 #   xentest.run=none        nothing: boot and power off
 #   xentest.run=solo        one test that may bring the kernel down
 #   xentest.test=NAME       with solo, selftests or domains: which test
+#   xentest.rounds=N        with domains: how often four frames come and go
 #   xentest.timeout=N       with selftests: seconds for each, whatever they say
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
 # that ends without that line has crashed.
