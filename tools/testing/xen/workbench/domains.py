@@ -28,17 +28,21 @@ FIGURES = {
 
 def boots_of(bench, kernel):
     """The same tests under the hypervisor that people run, and under the one
-    that checks itself; a frame has 2,025 pages only if these have 4 KiB."""
+    that checks itself, which is slow; a frame has 2,025 pages only if these
+    have 4 KiB."""
     boots = []
     if not bench.menu.on("PAGE_4K"):
         return boots
-    for name, xen in (("domains", bench.hypervisor.stock),
-                      ("domains-debug-xen", bench.hypervisor.debug)):
+    for name, xen, kargs in (
+            ("domains", bench.hypervisor.stock, ""),
+            ("domains-debug-xen", bench.hypervisor.debug,
+             "xentest.rounds=24")):
         if xen:
             # One virtual CPU in either: Xen's debug key q is asked often.
             boots.append(Boot(bench, kernel, name, xen=xen, mode="domains",
-                              limit=LIMIT, extra=["-d", "1", "-u",
-                                                  "xentest.run=domains"]))
+                              limit=LIMIT, kargs=kargs,
+                              extra=["-d", "1", "-u",
+                                     "xentest.run=domains"]))
     return boots
 
 

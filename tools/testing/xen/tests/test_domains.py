@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the tests between two domains print, and what becomes of it."""
+
+import unittest
+
+from workbench import domains
+from workbench.ktap import Result
+
+CONSOLE = """\
+TAP version 13
+1..3
+MEASURE domains.bytes_copied 0
+MEASURE domains.frames_checked 9
+ok 1 nothing is copied
+MEASURE domains.bytes_copied 5
+MEASURE domains.frames_checked 250
+MEASURE domains.scatter_entries 1
+MEASURE domains.scatter_entries 2
+MEASURE dma_buffer.pages 2048
+MEASURE domains.broken skip no reason
+(XEN) DOM1: MEASURE domains.frames_checked 1000
+""".splitlines()
+
+
+class Domains(unittest.TestCase):
+    """Figures and names."""
+
+    def test_figures_of_many_tests_are_added(self):
+        """A copy in any of them is a copy."""
+        found = domains.figures(CONSOLE)
+        self.assertEqual(found["bytes_copied"], 5)
+        self.assertEqual(found["frames_checked"], 259)
+
+    def test_other_figures_are_not(self):
+        """What is no count stands as it was printed last."""
+        found = domains.figures(CONSOLE)
+        self.assertEqual(found["scatter_entries"], 2)
+        self.assertNotIn("broken", found)
+        self.assertNotIn("dma_buffer.pages", found)
+
+    def test_a_peer_is_withstood_in_every_guest(self):
+        """One guest in which a test failed is enough."""
+        both = ["frontend_revokes", "backend_keeps", "a copy would be found"]
+        results = [Result(passes=both), Result(passes=both[1:])]
+        self.assertEqual(domains.hostile(results), ["backend_keeps"])
+        self.assertEqual(domains.hostile([]), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
