@@ -12,11 +12,13 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 
 from . import say
 from .errors import Failure
 
 NAME = "xen-rust-workbench"
+PATIENCE = 60
 TAG = "CACHEDIR.TAG"
 SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n"
 
@@ -101,15 +103,27 @@ class Cache:
 
 
 def remove(path):
-    """Remove a file or a tree, one that a user namespace made included."""
+    """Remove a file or a tree, one that a user namespace made included.
+
+    After a run was killed, programs that it had started may go on for a
+    while, and use what they have mounted in there.
+    """
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists() and os.geteuid() != 0:
-        subprocess.run(["unshare", "--user", "--map-root-user", "--map-auto",
-                        "rm", "-rf", str(path)], check=False)
-    if path.exists():
-        raise Failure(f"cannot remove {path}", "remove it as root")
+    end = time.monotonic() + PATIENCE
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists() and os.geteuid() != 0:
+            subprocess.run(["unshare", "--user", "--map-root-user",
+                            "--map-auto", "rm", "-rf", str(path)],
+                           check=False, stderr=subprocess.DEVNULL)
+        if not path.exists():
+            return
+        if time.monotonic() >= end:
+            raise Failure(f"cannot remove {path}",
+                          "something may still use it: try again, or remove "
+                          "it by hand, as root if need be")
+        time.sleep(1)
