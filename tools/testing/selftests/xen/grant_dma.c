@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -383,6 +384,35 @@ static void addresses_are_references(void)
 	}
 }
 
+/* All bytes that can be the first and the last, next to the edges of frames. */
+static void every_edge(void)
+{
+	static const uint32_t at[] = {
+		0, 1, 2047, 4094, 4095, 4096, 4097, 8190, 8191, 8192, 12287,
+		12288, 61439, 61440, 65534, 65535,
+	};
+	static const uint32_t flags[] = { 0, XGD_IRQS_OFF };
+	uint32_t dev = get_device("gdt-plain"), dir;
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 65536);
+	size_t first, last, f;
+	struct xgd_map map;
+
+	for (first = 0; first < ARRAY_SIZE(at); first++) {
+		for (last = first; last < ARRAY_SIZE(at); last++) {
+			dir = (first + last) % XGD_NR_DIRS;
+			for (f = 0; f < ARRAY_SIZE(flags); f++) {
+				map = do_map(dev, buffer.id, at[first],
+					     at[last] - at[first] + 1, dir,
+					     flags[f]);
+				check_address(&map, buffer.pfn, 0);
+				do_unmap(map.id, flags[f]);
+				check_ended(map.dma, map.size);
+				dir = (dir + 1) % XGD_NR_DIRS;
+			}
+		}
+	}
+}
+
 static void exchange(uint32_t dev, uint32_t buffer, uint32_t offset,
 		     uint32_t size, enum xgd_dir dir, uint32_t flags)
 {
@@ -444,15 +474,76 @@ static void kmalloc_memory_can_be_mapped(void)
 				 size, dir, 0);
 }
 
+/* What the host bridge's iommu-map says of a PCI device is its backend. */
+static void pci_devices_have_backends(void)
+{
+	static const struct {
+		const char *name;
+		uint32_t domid;
+	} slots[] = {
+		{ "0000:00:01.0", 0 },
+		{ "0000:00:03.0", 1 },
+		/* The first of a range. */
+		{ "0000:00:04.0", 0x7fe8 },
+	};
+	struct xgd_buffer buffer;
+	struct xgd_alloc alloc;
+	uint32_t dev, dir;
+	struct xgd_map map;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		dev = get_device(slots[i].name);
+		XT_CHECK(is_restricted(dev), "%s is not restricted",
+			 slots[i].name);
+		XT_CHECK(!get_info(dev).ops_kept, "%s has no operations",
+			 slots[i].name);
+		buffer = get_buffer(XGD_PAGES, 8192);
+		map = do_map(dev, buffer.id, 100, 8000, XGD_FROM_DEVICE, 0);
+		check_address(&map, buffer.pfn, slots[i].domid);
+		do_unmap(map.id, 0);
+		check_ended(map.dma, map.size);
+	}
+
+	dev = get_device(slots[0].name);
+	buffer = get_buffer(XGD_PAGES, 65536);
+	for (dir = 0; dir < XGD_NR_DIRS; dir++)
+		for (i = 0; i < ARRAY_SIZE(edges); i++)
+			exchange(dev, buffer.id, edges[i].offset,
+				 edges[i].size, dir, 0);
+	alloc = do_alloc(dev, 8192, false, false);
+	fill(expected, 8192, 1);
+	driver_write(alloc.id, 0, expected, 8192);
+	XT_CHECK(!backend_read(alloc.dma, found, 8192) &&
+		 !memcmp(expected, found, 8192), "shared memory reads otherwise");
+	do_unmap(alloc.id, 0);
+	check_ended(alloc.dma, 8192);
+}
+
+/* Nobody asks for grants on its behalf, so it is not ours to touch. */
+static void pci_device_without_entry(void)
+{
+	uint32_t dev = get_device("0000:00:02.0");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
+	struct xgd_map map;
+
+	XT_CHECK(!is_restricted(dev), "it is restricted");
+	XT_CHECK(get_info(dev).ops_kept, "it has other operations than before");
+	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	XT_CHECK(!(map.dma & GRANT_ADDR), "it is given the grant %#llx",
+		 (unsigned long long)map.dma);
+	do_unmap(map.id, 0);
+}
+
 static void backends_differ(void)
 {
 	uint32_t plain = get_device("gdt-plain");
 	uint32_t other = get_device("gdt-other");
-	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 8192);
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 16384);
 	struct xgd_map a, b;
 
 	a = do_map(plain, buffer.id, 0, 8192, XGD_BIDIRECTIONAL, 0);
-	b = do_map(other, buffer.id, 0, 8192, XGD_BIDIRECTIONAL, 0);
+	b = do_map(other, buffer.id, 8192, 8192, XGD_BIDIRECTIONAL, 0);
 	check_address(&a, buffer.pfn, 0);
 	check_address(&b, buffer.pfn, 1);
 	XT_CHECK(!backend_read(a.dma, found, 1), "the backend cannot read");
@@ -480,7 +571,13 @@ static uint32_t get_list(const struct xgd_map *map, uint64_t *dma,
 
 static void lists_carry_data(void)
 {
-	static const uint32_t sizes[] = { 1, 4096, 5000, 32 * 4096, 65536 };
+	static const struct {
+		uint32_t offset, size, flags;
+	} parts[] = {
+		{ 100, 1, 0 }, { 0, 4096, 0 }, { 100, 5000, XGD_IRQS_OFF },
+		{ 4095, 1, 0 }, { 4095, 2, XGD_IRQS_OFF }, { 1, 65535, 0 },
+		{ 0, 65536, XGD_IRQS_OFF }, { 8191, 57346, 0 },
+	};
 	uint32_t dev = get_device("gdt-plain");
 	struct xgd_buffer buffer = get_buffer(XGD_SCATTERED, 2 * 65536);
 	uint32_t len[XGD_MAX_ENTRIES], nr, i, at, dir;
@@ -488,13 +585,14 @@ static void lists_carry_data(void)
 	struct xgd_map map;
 	size_t s;
 
-	for (s = 0; s < ARRAY_SIZE(sizes); s++) {
-		uint32_t size = sizes[s] > 65536 ? 65536 : sizes[s];
+	for (s = 0; s < ARRAY_SIZE(parts); s++) {
+		uint32_t offset = parts[s].offset, size = parts[s].size;
 
 		for (dir = 0; dir < XGD_NR_DIRS; dir++) {
 			fill(expected, size, s + dir);
-			driver_write(buffer.id, 100, expected, size);
-			map = do_map(dev, buffer.id, 100, size, dir, XGD_LIST);
+			driver_write(buffer.id, offset, expected, size);
+			map = do_map(dev, buffer.id, offset, size, dir,
+				     XGD_LIST | parts[s].flags);
 			nr = get_list(&map, dma, len, XGD_MAX_ENTRIES);
 			for (i = at = 0; i < nr; at += len[i++]) {
 				XT_CHECK(dma[i] & GRANT_ADDR,
@@ -508,7 +606,7 @@ static void lists_carry_data(void)
 			}
 			XT_CHECK(at == size, "the list has %u bytes of %u",
 				 at, size);
-			do_unmap(map.id, 0);
+			do_unmap(map.id, parts[s].flags);
 			for (i = 0; i < nr; i++)
 				check_ended(dma[i], len[i]);
 		}
@@ -574,10 +672,30 @@ static void references_come_back(void)
 	do_unmap(map.id, 0);
 }
 
+/* Maps pages of a buffer one by one, until that fails or there are no more. */
+static uint32_t map_pages(uint32_t dev, uint32_t buffer, struct xgd_map *maps,
+			  uint32_t max)
+{
+	uint32_t nr;
+
+	for (nr = 0; nr < max; nr++)
+		if (try_map(dev, buffer, nr * XEN_PAGE, XEN_PAGE,
+			    XGD_BIDIRECTIONAL, 0, &maps[nr]))
+			break;
+
+	return nr;
+}
+
+static void unmap_pages(struct xgd_map *maps, uint32_t nr)
+{
+	while (nr)
+		do_unmap(maps[--nr].id, 0);
+}
+
 static void exhaustion_is_survived(void)
 {
 	uint32_t dev = get_device("gdt-plain"), i, nr;
-	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 256 * XEN_PAGE);
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 512 * XEN_PAGE);
 	static struct xgd_map maps[512];
 	struct xgd_map map;
 	int ret;
@@ -591,23 +709,19 @@ static void exhaustion_is_survived(void)
 		      XGD_LIST, &map);
 	XT_CHECK(ret == -EIO, "200 entries with 3 references: %d", ret);
 
-	for (nr = 0; nr < ARRAY_SIZE(maps); nr++)
-		if (try_map(dev, buffer.id, 0, 1, XGD_BIDIRECTIONAL, 0,
-			    &maps[nr]))
-			break;
-	XT_CHECK(nr <= 3 + 2 * MAX_CACHED, "%u maps with 3 references", nr);
+	nr = map_pages(dev, buffer.id, maps, ARRAY_SIZE(maps));
+	XT_CHECK(nr < ARRAY_SIZE(maps), "%u maps with 3 references", nr);
 	for (i = 0; i < nr; i++)
 		XT_CHECK(!backend_read(maps[i].dma, found, 1),
 			 "the backend cannot read %u of %u", i, nr);
 	if (nr) {
 		do_unmap(maps[0].id, 0);
-		ret = try_map(dev, buffer.id, 0, 1, XGD_BIDIRECTIONAL, 0,
-			      &maps[0]);
+		ret = try_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL,
+			      0, &maps[0]);
 		XT_CHECK(!ret, "a reference that came back cannot be used: %s",
 			 strerror(-ret));
 	}
-	for (i = 0; i < nr; i++)
-		do_unmap(maps[i].id, 0);
+	unmap_pages(maps, nr);
 
 	call_value(XGD_IOC_EXHAUST, ~0UL);
 	exchange(dev, buffer.id, 0, 65536, XGD_BIDIRECTIONAL, 0);
@@ -623,6 +737,12 @@ static void unpopulated_page_is_refused(void)
 	ret = try_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0, &map);
 	XT_CHECK(ret == -EIO, "a page with no memory behind it is mapped: %d",
 		 ret);
+	ret = try_map(dev, buffer.id, 0, 1, XGD_TO_DEVICE, XGD_IRQS_OFF, &map);
+	XT_CHECK(ret == -EIO, "a byte with no memory behind it is mapped: %d",
+		 ret);
+	ret = try_map(dev, buffer.id, 0, XEN_PAGE, XGD_FROM_DEVICE, XGD_LIST,
+		      &map);
+	XT_CHECK(ret == -EIO, "it is mapped as a list: %d", ret);
 }
 
 /* No restricted access, no address: a raw one lets the backend guess. */
@@ -675,6 +795,29 @@ static void foreign_page_is_not_granted(void)
 	do_unmap(map.id, 0);
 }
 
+/* One entry of a list is enough to fail it, and then nothing is granted. */
+static void foreign_list_is_not_granted(void)
+{
+	uint32_t dev = get_device("gdt-plain");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 3 * xt_page_size());
+	struct xgd_hold held = { .len = 3 * XEN_PAGE };
+	struct xgd_map map, second;
+	int ret, before;
+
+	map = do_map(dev, buffer.id, 0, 3 * XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	held.dma = map.dma;
+	ret = call(XGD_IOC_HOLD, &held);
+	XT_CHECK(!ret, "the backend maps: %s", strerror(-ret));
+	before = free_refs();
+	ret = try_map(dev, held.id, 0, 3 * XEN_PAGE, XGD_BIDIRECTIONAL,
+		      XGD_FOREIGN | XGD_LIST | XGD_IRQS_OFF, &second);
+	XT_CHECK(ret == -EIO, "map: %d", ret);
+	XT_CHECK(free_refs() == before, "%d references were free, now %d",
+		 before, free_refs());
+	release(held.id);
+	do_unmap(map.id, 0);
+}
+
 /* Its next probe would find what was allocated for it, and refuse. */
 static void parent_without_driver_is_refused(void)
 {
@@ -712,6 +855,95 @@ static void rebinding_leaves_nothing(void)
 	after = free_refs();
 	XT_CHECK(after == before, "%d references were free, now %d", before,
 		 after);
+}
+
+/* Maps and unmaps until it is told to stop; ends the process. */
+static void cycle_until(const int *stop, uint32_t *rounds, uint32_t op,
+			uint32_t index, uint32_t nr_pages, bool may_be_unbound)
+{
+	struct xgd_cycle cycle = {
+		.index = index, .op = op, .nr_pages = nr_pages, .repeat = 10,
+	};
+	int ret = 0;
+
+	while (!ret && !__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+		ret = call(XGD_IOC_CYCLE, &cycle);
+		if (!ret && cycle.failed)
+			ret = -EIO;
+		if (!ret)
+			++*rounds;
+		if (ret == -ENOLINK && may_be_unbound)
+			ret = 0;
+	}
+	_exit(-ret);
+}
+
+/* Returns how many KiB are gone after it. */
+static long rebind_under_load(uint32_t dev, uint32_t other, uint32_t nr)
+{
+	static const uint32_t nr_pages[] = { 1, 13, 70, 40 };
+	struct {
+		int stop;
+		uint32_t rounds[ARRAY_SIZE(nr_pages)];
+	} *shared;
+	pid_t pids[ARRAY_SIZE(nr_pages)];
+	long before, after;
+	uint32_t i;
+	int status;
+
+	xt_free_kib();
+	before = xt_free_kib();
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	XT_CHECK(shared != MAP_FAILED, "mmap: %s", strerror(errno));
+	fflush(stdout);
+	for (i = 0; i < ARRAY_SIZE(pids); i++) {
+		pids[i] = fork();
+		if (!pids[i])
+			cycle_until(&shared->stop, &shared->rounds[i],
+				    XGD_OP_MAP + i % 3, i % 2 ? other : dev,
+				    nr_pages[i], !(i % 2));
+	}
+	while (nr--)
+		rebind(dev);
+	__atomic_store_n(&shared->stop, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		XT_CHECK(waitpid(pids[i], &status, 0) == pids[i] && !status,
+			 "process %u: status %#x", i, status);
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		XT_CHECK(shared->rounds[i], "process %u has mapped nothing", i);
+	munmap(shared, sizeof(*shared));
+	rebind(dev);
+	after = xt_free_kib();
+
+	return before - after;
+}
+
+/*
+ * Drivers come and go while other CPUs map and unmap as fast as they can: for
+ * the same device as long as it has a driver, and for another.
+ */
+static void rebinding_under_load(void)
+{
+	uint32_t dev = get_fresh_attached(), other = get_device("gdt-plain");
+	const uint32_t nr = 40;
+	int before, after;
+	long lost;
+
+	/* What is allocated only once is there from the second time on. */
+	rebind_under_load(dev, other, 5);
+	rebind(other);
+	before = free_refs();
+	lost = rebind_under_load(dev, other, nr);
+	rebind(other);
+	after = free_refs();
+	ksft_print_msg("%d references were free, then %d; %ld KiB less\n",
+		       before, after, lost);
+	XT_CHECK(after == before, "%d references were free, now %d", before,
+		 after);
+	/* Less than a page each time, by far. */
+	XT_CHECK(lost < nr * (long)xt_page_size() / 1024 / 2,
+		 "%ld KiB are lost", lost);
 }
 
 static void features_are_required(void)
@@ -949,10 +1181,22 @@ static void unparsable_node(void)
 	check_refused(get_device("gdt-cells"));
 }
 
+/* An entry that leads to a node with another number of cells. */
+static void unparsable_map(void)
+{
+	check_refused(get_device("0000:00:06.0"));
+}
+
 static void domid_range(void)
 {
 	check_refused(get_device("gdt-high"));
 	check_refused(get_device("gdt-reserved"));
+}
+
+/* Where a range of requester IDs reaches beyond the numbers of domains. */
+static void domid_range_map(void)
+{
+	check_refused(get_device("0000:00:05.0"));
 }
 
 static void unzeroed(void)
@@ -1098,7 +1342,7 @@ static void no_max_size(void)
 	uint64_t max = get_info(dev).max_mapping;
 	struct xgd_buffer buffer;
 	struct xgd_map map;
-	uint32_t size;
+	uint32_t size, dir;
 	int ret;
 
 	XT_CHECK(max < UINT32_MAX, "a mapping may have %#llx bytes",
@@ -1112,9 +1356,12 @@ static void no_max_size(void)
 		return;
 	/* Whatever it starts at. */
 	buffer = get_buffer(XGD_PAGES, size);
-	map = do_map(dev, buffer.id, XEN_PAGE - 1, max, XGD_BIDIRECTIONAL, 0);
-	check_address(&map, buffer.pfn, 0);
-	do_unmap(map.id, 0);
+	for (dir = 0; dir < XGD_NR_DIRS; dir++) {
+		map = do_map(dev, buffer.id, XEN_PAGE - 1, max, dir,
+			     XGD_IRQS_OFF);
+		check_address(&map, buffer.pfn, 0);
+		do_unmap(map.id, XGD_IRQS_OFF);
+	}
 	/* A page more may be possible where it starts, and no more than that. */
 	if (size < max + 3 * XEN_PAGE)
 		return;
@@ -1325,6 +1572,8 @@ static void sg_one_lock(void)
 static const struct xt_test tests[] = {
 	{ "an address is a grant reference and an offset, until it is unmapped",
 	  addresses_are_references },
+	{ "buffers begin and end anywhere, with interrupts on and off",
+	  every_edge },
 	{ "data goes through mappings in all directions, read-only to the device",
 	  data_goes_both_ways },
 	{ "mapping and unmapping works with interrupts off",
@@ -1333,6 +1582,10 @@ static const struct xt_test tests[] = {
 	  kmalloc_memory_can_be_mapped },
 	{ "two devices grant to the domains of their own backends",
 	  backends_differ },
+	{ "PCI devices grant to the domains that the host bridge names",
+	  pci_devices_have_backends },
+	{ "a PCI device that the host bridge does not name is left alone",
+	  pci_device_without_entry },
 	{ "scatter lists carry data", lists_carry_data },
 	{ "coherent memory and pages are shared with the backend",
 	  memory_is_shared },
@@ -1350,11 +1603,16 @@ static const struct xt_test tests[] = {
 	{ "a page in which a grant is mapped is not granted as it is",
 	  foreign_page_is_not_granted, NULL, FAILS,
 	  "it leaves that to the backend to find out" },
+	{ "a list of pages in which grants are mapped is not granted",
+	  foreign_list_is_not_granted, NULL, FAILS,
+	  "it leaves that to the backend to find out" },
 	{ "a parent without a driver is refused",
 	  parent_without_driver_is_refused, NULL, FAILS,
 	  "no driver can be bound to it any more" },
 	{ "binding again and again leaves nothing behind",
 	  rebinding_leaves_nothing },
+	{ "binding while other CPUs map and unmap leaves nothing behind",
+	  rebinding_under_load },
 	{ "what is held when the device goes is ended later",
 	  held_at_unbind, NULL, FAILS, "it is never tried again" },
 	{ "what debugfs tells of a device is so",
@@ -1364,7 +1622,9 @@ static const struct xt_test tests[] = {
 	{ "repeat_setup", repeat_setup },
 	{ "fail_open", fail_open },
 	{ "unparsable_node", unparsable_node },
+	{ "unparsable_map", unparsable_map },
 	{ "domid_range", domid_range },
+	{ "domid_range_map", domid_range_map },
 	{ "unzeroed", unzeroed },
 	{ "reuse_after_held", reuse_after_held, NULL, FAILS,
 	  "a page that the backend still holds is given out again" },

@@ -24,6 +24,7 @@
 #include <linux/of.h>
 #include <linux/of_address.h>
 #include <linux/of_platform.h>
+#include <linux/pci.h>
 #include <linux/platform_device.h>
 #include <linux/rwsem.h>
 #include <linux/scatterlist.h>
@@ -53,9 +54,11 @@
 
 struct xgd_virtio;
 
-/* A node of the device tree. */
+/* A node of the device tree, or a PCI device. */
 struct xgd_dev {
-	struct platform_device *pdev;
+	struct device *parent;
+	/* Held for writing while it is bound, unbound, attached or detached. */
+	struct rw_semaphore lock;
 	struct xgd_virtio *virtio;
 	const struct dma_map_ops *ops;
 	u32 binds;
@@ -114,9 +117,6 @@ struct xgd_file {
 
 static struct xgd_dev devs[MAX_DEVS];
 static u32 nr_devs;
-
-/* Held for writing where a device is bound, unbound, attached or detached. */
-static DECLARE_RWSEM(devs_lock);
 
 static struct grant_entry_v1 *grant_table;
 static u32 grant_table_size;
@@ -578,7 +578,7 @@ static void detach(struct xgd_dev *dev)
 
 static int attach(struct xgd_dev *dev, u32 virtio_id, u32 flags)
 {
-	struct device *parent = &dev->pdev->dev;
+	struct device *parent = dev->parent;
 	struct xgd_virtio *virtio;
 	int ret;
 
@@ -634,6 +634,15 @@ static struct virtio_driver xgd_virtio_driver = {
 	.remove		= xgd_virtio_remove,
 };
 
+static void detach_parent(struct device *parent)
+{
+	u32 i;
+
+	for (i = 0; i < nr_devs; i++)
+		if (devs[i].parent == parent)
+			detach(&devs[i]);
+}
+
 static int xgd_probe(struct platform_device *pdev)
 {
 	return dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
@@ -641,11 +650,7 @@ static int xgd_probe(struct platform_device *pdev)
 
 static void xgd_remove(struct platform_device *pdev)
 {
-	u32 i;
-
-	for (i = 0; i < nr_devs; i++)
-		if (devs[i].pdev == pdev)
-			detach(&devs[i]);
+	detach_parent(&pdev->dev);
 }
 
 static const struct of_device_id xgd_of_match[] = {
@@ -662,6 +667,30 @@ static struct platform_driver xgd_driver = {
 	},
 	.probe	= xgd_probe,
 	.remove	= xgd_remove,
+};
+
+static int xgd_pci_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	return dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+}
+
+static void xgd_pci_remove(struct pci_dev *pdev)
+{
+	detach_parent(&pdev->dev);
+}
+
+/* QEMU's pci-testdev, which does nothing by itself. */
+static const struct pci_device_id xgd_pci_ids[] = {
+	{ PCI_DEVICE(PCI_VENDOR_ID_REDHAT, 0x0005) },
+	{ }
+};
+
+static struct pci_driver xgd_pci_driver = {
+	.name		= XGD_DEVICE,
+	.id_table	= xgd_pci_ids,
+	.probe		= xgd_pci_probe,
+	.remove		= xgd_pci_remove,
+	.driver.suppress_bind_attrs = true,
 };
 
 /* Objects */
@@ -794,7 +823,7 @@ static unsigned long mapping_attrs(u32 flags)
 
 static void mapping_undo(struct xgd_obj *map, u32 flags)
 {
-	struct device *dev = &map->dev->pdev->dev;
+	struct device *dev = map->dev->parent;
 
 	if (map->is_pages)
 		dma_free_pages(dev, map->size, virt_to_page(map->addr),
@@ -845,7 +874,7 @@ static int mapping_list(struct xgd_obj *map, u32 offset, u32 size)
 
 static int mapping_do(struct xgd_obj *map, u32 offset, u32 size, u32 flags)
 {
-	struct device *dev = &map->dev->pdev->dev;
+	struct device *dev = map->dev->parent;
 	u32 len = size;
 	void *addr;
 	int nents;
@@ -913,13 +942,18 @@ static s32 end(u32 flags, unsigned long irqs)
 
 static void obj_release(struct xgd_obj *obj)
 {
+	struct xgd_dev *dev;
+
 	switch (obj->type) {
 	case BUFFER:
 		buffer_destroy(obj);
 		break;
 	case MAPPING:
+		dev = obj->dev;
+		down_read(&dev->lock);
 		mapping_undo(obj, 0);
 		mapping_destroy(obj);
+		up_read(&dev->lock);
 		break;
 	case HELD:
 		backend_unmap(obj);
@@ -937,12 +971,12 @@ static long ioctl_info(void __user *arg)
 	if (copy_from_user(&info, arg, sizeof(info)))
 		return -EFAULT;
 
-	guard(rwsem_write)(&devs_lock);
 	dev = get_dev(info.index);
 	if (!dev)
 		return -ENODEV;
 
-	parent = &dev->pdev->dev;
+	guard(rwsem_write)(&dev->lock);
+	parent = dev->parent;
 	info.bound = !!parent->driver;
 	info.attached = !!dev->virtio;
 	info.binds = dev->binds;
@@ -960,17 +994,17 @@ static long ioctl_bind(u32 index, bool bind)
 	struct xgd_dev *dev;
 	int ret;
 
-	guard(rwsem_write)(&devs_lock);
 	dev = get_dev(index);
 	if (!dev)
 		return -ENODEV;
-	if (bind == !!dev->pdev->dev.driver || atomic_read(&dev->in_use))
+	guard(rwsem_write)(&dev->lock);
+	if (bind == !!dev->parent->driver || atomic_read(&dev->in_use))
 		return -EBUSY;
 	if (bind) {
-		ret = device_attach(&dev->pdev->dev);
+		ret = device_attach(dev->parent);
 		return ret < 0 ? ret : ret ? 0 : -ENODEV;
 	}
-	device_release_driver(&dev->pdev->dev);
+	device_release_driver(dev->parent);
 
 	return 0;
 }
@@ -986,12 +1020,12 @@ static long ioctl_attach(void __user *arg)
 	if (req.flags & ~(XGD_FAIL_ALLOC | XGD_NO_PLATFORM | XGD_UNBOUND))
 		return -EINVAL;
 
-	guard(rwsem_write)(&devs_lock);
 	dev = get_dev(req.index);
 	if (!dev)
 		return -ENODEV;
+	guard(rwsem_write)(&dev->lock);
 	if (dev->virtio ||
-	    (!dev->pdev->dev.driver && !(req.flags & XGD_UNBOUND)))
+	    (!dev->parent->driver && !(req.flags & XGD_UNBOUND)))
 		return -EBUSY;
 
 	if (req.flags & XGD_FAIL_ALLOC) {
@@ -1016,10 +1050,10 @@ static long ioctl_detach(u32 index)
 {
 	struct xgd_dev *dev;
 
-	guard(rwsem_write)(&devs_lock);
 	dev = get_dev(index);
 	if (!dev)
 		return -ENODEV;
+	guard(rwsem_write)(&dev->lock);
 	if (!dev->virtio || atomic_read(&dev->in_use))
 		return -EBUSY;
 	detach(dev);
@@ -1077,14 +1111,11 @@ static long ioctl_buffer_free(struct xgd_file *file, u32 id)
 	return 0;
 }
 
-static struct xgd_obj *new_mapping(u32 index, u32 dir)
+static struct xgd_obj *new_mapping(struct xgd_dev *dev, u32 dir)
 {
-	struct xgd_dev *dev = get_dev(index);
 	struct xgd_obj *map;
 
-	if (!dev)
-		return ERR_PTR(-ENODEV);
-	if (!dev->pdev->dev.driver && !dev->virtio)
+	if (!dev->parent->driver && !dev->virtio)
 		return ERR_PTR(-ENOLINK);
 	map = kzalloc_obj(*map);
 	if (!map)
@@ -1101,6 +1132,7 @@ static long ioctl_map(struct xgd_file *file, void __user *arg)
 {
 	struct xgd_obj *buffer, *map;
 	unsigned long irqs = 0;
+	struct xgd_dev *dev;
 	struct xgd_map req;
 	long ret;
 
@@ -1118,8 +1150,11 @@ static long ioctl_map(struct xgd_file *file, void __user *arg)
 	    offset_in_page(req.offset) + req.size > PAGE_SIZE)
 		return -EINVAL;
 
-	guard(rwsem_read)(&devs_lock);
-	map = new_mapping(req.index, req.dir);
+	dev = get_dev(req.index);
+	if (!dev)
+		return -ENODEV;
+	guard(rwsem_read)(&dev->lock);
+	map = new_mapping(dev, req.dir);
 	if (IS_ERR(map))
 		return PTR_ERR(map);
 	map->buffer = buffer;
@@ -1167,7 +1202,7 @@ static long ioctl_unmap(struct xgd_file *file, void __user *arg)
 	if (map->is_alloc && req.flags)
 		return -EINVAL;
 
-	guard(rwsem_read)(&devs_lock);
+	guard(rwsem_read)(&map->dev->lock);
 	ret = begin(req.flags, &irqs);
 	if (ret)
 		return ret;
@@ -1211,6 +1246,7 @@ static long ioctl_alloc(struct xgd_file *file, void __user *arg)
 {
 	struct xgd_alloc req;
 	struct xgd_obj *map;
+	struct xgd_dev *xdev;
 	struct device *dev;
 	struct page *page;
 	long ret;
@@ -1220,14 +1256,17 @@ static long ioctl_alloc(struct xgd_file *file, void __user *arg)
 	if (req.size > XGD_MAX_SIZE)
 		return -EINVAL;
 
-	guard(rwsem_read)(&devs_lock);
-	map = new_mapping(req.index, DMA_BIDIRECTIONAL);
+	xdev = get_dev(req.index);
+	if (!xdev)
+		return -ENODEV;
+	guard(rwsem_read)(&xdev->lock);
+	map = new_mapping(xdev, DMA_BIDIRECTIONAL);
 	if (IS_ERR(map))
 		return PTR_ERR(map);
 	map->size = req.size;
 	map->is_alloc = true;
 	map->is_pages = req.pages;
-	dev = &map->dev->pdev->dev;
+	dev = xdev->parent;
 	if (req.dirty && req.size)
 		make_dirty(req.size);
 	if (req.pages) {
@@ -1268,8 +1307,8 @@ static long ioctl_sync(struct xgd_file *file, void __user *arg)
 	    req.size > map->size - req.offset)
 		return -EINVAL;
 
-	guard(rwsem_read)(&devs_lock);
-	dev = &map->dev->pdev->dev;
+	guard(rwsem_read)(&map->dev->lock);
+	dev = map->dev->parent;
 	if (req.device)
 		dma_sync_single_range_for_device(dev, map->dma, req.offset,
 						 req.size, map->dir);
@@ -1541,11 +1580,11 @@ static long ioctl_cycle(void __user *arg)
 	    (req.op == XGD_OP_COHERENT || req.repeat > 1000))
 		return -EINVAL;
 
-	guard(rwsem_read)(&devs_lock);
 	dev = get_dev(req.index);
 	if (!dev)
 		return -ENODEV;
-	if (!dev->pdev->dev.driver)
+	guard(rwsem_read)(&dev->lock);
+	if (!dev->parent->driver)
 		return -ENOLINK;
 
 	buffer = kzalloc_obj(*buffer);
@@ -1567,7 +1606,7 @@ static long ioctl_cycle(void __user *arg)
 			sg_set_page(sg, buffer->pages[2 * i], PAGE_SIZE, 0);
 	}
 
-	cycle_all(&dev->pdev->dev, &req, buffer, &sgt);
+	cycle_all(dev->parent, &req, buffer, &sgt);
 	if (copy_to_user(arg, &req, sizeof(req)))
 		ret = -EFAULT;
 	sg_free_table(&sgt);
@@ -1674,11 +1713,9 @@ static int xgd_release(struct inode *inode, struct file *filp)
 	 * What the backend holds goes before the mappings, which could not be
 	 * undone; but the mappings of what it holds go before that.
 	 */
-	scoped_guard(rwsem_read, &devs_lock) {
-		release_all(file, MAPPING, true);
-		release_all(file, HELD, false);
-		release_all(file, MAPPING, false);
-	}
+	release_all(file, MAPPING, true);
+	release_all(file, HELD, false);
+	release_all(file, MAPPING, false);
 	release_all(file, BUFFER, false);
 	xa_destroy(&file->objs);
 	mutex_destroy(&file->lock);
@@ -1723,14 +1760,29 @@ static void map_grant_table(void)
 	of_node_put(np);
 }
 
+/* Takes over the reference to the device. */
+static void add_dev(struct device *parent)
+{
+	struct xgd_dev *dev = &devs[nr_devs];
+
+	if (nr_devs == MAX_DEVS) {
+		put_device(parent);
+		return;
+	}
+	init_rwsem(&dev->lock);
+	dev->parent = parent;
+	nr_devs++;
+}
+
 static void put_devs(void)
 {
 	while (nr_devs)
-		platform_device_put(devs[--nr_devs].pdev);
+		put_device(devs[--nr_devs].parent);
 }
 
 static int __init xgd_init(void)
 {
+	struct pci_dev *pci = NULL;
 	struct device_node *np;
 	int ret;
 
@@ -1740,14 +1792,12 @@ static int __init xgd_init(void)
 	for_each_matching_node(np, xgd_of_match) {
 		struct platform_device *pdev = of_find_device_by_node(np);
 
-		if (!pdev)
-			continue;
-		if (nr_devs == MAX_DEVS) {
-			platform_device_put(pdev);
-			continue;
-		}
-		devs[nr_devs++].pdev = pdev;
+		if (pdev)
+			add_dev(&pdev->dev);
 	}
+	for_each_pci_dev(pci)
+		if (pci_match_id(xgd_pci_ids, pci))
+			add_dev(get_device(&pci->dev));
 
 	ret = register_virtio_driver(&xgd_virtio_driver);
 	if (ret)
@@ -1755,6 +1805,9 @@ static int __init xgd_init(void)
 	ret = platform_driver_register(&xgd_driver);
 	if (ret)
 		goto unregister_virtio;
+	ret = pci_register_driver(&xgd_pci_driver);
+	if (ret)
+		goto unregister_platform;
 	map_grant_table();
 	ret = misc_register(&xgd_misc);
 	if (ret)
@@ -1765,6 +1818,8 @@ static int __init xgd_init(void)
 unmap:
 	if (grant_table)
 		memunmap(grant_table);
+	pci_unregister_driver(&xgd_pci_driver);
+unregister_platform:
 	platform_driver_unregister(&xgd_driver);
 unregister_virtio:
 	unregister_virtio_driver(&xgd_virtio_driver);
@@ -1779,6 +1834,7 @@ static void __exit xgd_exit(void)
 	misc_deregister(&xgd_misc);
 	if (grant_table)
 		memunmap(grant_table);
+	pci_unregister_driver(&xgd_pci_driver);
 	platform_driver_unregister(&xgd_driver);
 	unregister_virtio_driver(&xgd_virtio_driver);
 	put_devs();

@@ -3,8 +3,8 @@
  * What the module test_xen_grant_dma and the programs that use it share.
  *
  * The module is a virtio transport: for each node of the device tree that is
- * compatible with "xen,grant-dma-test" there is a device, which a virtio
- * device can be attached to.  Its other half plays the backend: it takes a DMA
+ * compatible with "xen,grant-dma-test", and for each of QEMU's pci-testdev, there
+ * is a device, which a virtio device can be attached to.  Its other half plays the backend: it takes a DMA
  * address for what a backend has to take it for, a grant reference, and maps
  * that in its own domain.
  *
