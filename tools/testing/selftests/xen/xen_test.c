@@ -1049,8 +1049,11 @@ void xt_run_carries_data(int fd, int run, uint32_t nr_pages)
 }
 
 /* The runner */
+void (*xt_let_go)(void);
+
 void xt_fail(const char *func, int line, const char *fmt, ...)
 {
+	void (*let_go)(void) = xt_let_go;
 	va_list args;
 
 	va_start(args, fmt);
@@ -1059,6 +1062,10 @@ void xt_fail(const char *func, int line, const char *fmt, ...)
 	printf("\n");
 	va_end(args);
 	fflush(stdout);
+	/* It may fail, too. */
+	xt_let_go = NULL;
+	if (let_go)
+		let_go();
 	_exit(KSFT_FAIL);
 }
 

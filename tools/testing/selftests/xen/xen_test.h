@@ -61,6 +61,9 @@ void xt_fail(const char *func, int line, const char *fmt, ...);
 __noreturn __printf(1, 2)
 void xt_skip(const char *fmt, ...);
 
+/* Called before a test that fails ends, for what its process does not own. */
+extern void (*xt_let_go)(void);
+
 #define XT_CHECK(cond, fmt, ...) do {					\
 	if (!(cond))							\
 		xt_fail(__func__, __LINE__, fmt, ##__VA_ARGS__);	\
