@@ -305,11 +305,15 @@ static struct miscdevice xdm_misc = {
 
 static int xdm_probe(struct platform_device *pdev)
 {
+	int ret;
+
 	if (importer)
 		return -EBUSY;
-	importer = pdev;
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	if (!ret)
+		importer = pdev;
 
-	return dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	return ret;
 }
 
 static const struct of_device_id xdm_of_match[] = {
