@@ -97,6 +97,12 @@ impl PassedPage {
         self.0.addr().get()
     }
 
+    /// The address of the `struct page` of the page that is `nr` pages further.
+    #[inline]
+    pub(crate) fn addr_further(self, nr: usize) -> usize {
+        self.as_ptr().wrapping_add(nr).addr()
+    }
+
     /// The pointer to the `struct page`.
     #[inline]
     pub(crate) fn as_ptr(self) -> *mut bindings::page {
@@ -141,7 +147,8 @@ pub(crate) struct Wanted {
 ///
 /// This is its address only, which is compared and handed out. Nothing is said of whether the page
 /// is free.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
+#[repr(transparent)]
 pub(crate) struct PoolPage(NonNull<bindings::page>);
 
 // SAFETY: A page belongs to no thread.
@@ -149,15 +156,11 @@ unsafe impl Send for PoolPage {}
 
 impl PoolPage {
     /// The page that is `nr` pages further in the chunk.
+    ///
+    /// There is always one, but the compiler does not know.
     #[inline]
-    pub(crate) fn further(self, nr: usize) -> Self {
-        Self(NonNull::new(self.ptr_further(nr)).unwrap_or(self.0))
-    }
-
-    /// The pointer to the `struct page` of the page that is `nr` pages further in the chunk.
-    #[inline]
-    pub(crate) fn ptr_further(self, nr: usize) -> *mut bindings::page {
-        self.as_ptr().wrapping_add(nr)
+    pub(crate) fn further(self, nr: usize) -> Option<Self> {
+        NonNull::new(self.as_ptr().wrapping_add(nr)).map(Self)
     }
 
     /// The pointer to the `struct page`.
@@ -166,10 +169,22 @@ impl PoolPage {
         self.0.as_ptr()
     }
 
-    /// How many pages `page` is behind this one.
+    /// The pointer to the `struct page`, or null.
     #[inline]
-    pub(crate) fn distance_to(self, page: PassedPage) -> usize {
-        page.addr().wrapping_sub(self.0.addr().get()) / size_of::<bindings::page>()
+    pub(crate) fn ptr_or_null(page: Option<Self>) -> *mut bindings::page {
+        page.map_or(core::ptr::null_mut(), Self::as_ptr)
+    }
+
+    /// The address of the `struct page`.
+    #[inline]
+    pub(crate) fn addr(self) -> usize {
+        self.0.addr().get()
+    }
+
+    /// How many pages the one with the address `addr` is behind this one.
+    #[inline]
+    pub(crate) fn distance_to(self, addr: usize) -> usize {
+        addr.wrapping_sub(self.addr()) / size_of::<bindings::page>()
     }
 }
 
@@ -205,16 +220,14 @@ impl Backing {
 
     /// The page with this place in the chunk, which there must be.
     #[inline]
-    pub(crate) fn page(&self, place: usize) -> PoolPage {
+    pub(crate) fn page(&self, place: usize) -> Option<PoolPage> {
         self.first.further(place)
     }
 
-    /// How many pages `page` is behind the first one, if that was donated.
-    pub(crate) fn index_of_donated(&self, page: PassedPage) -> Option<usize> {
-        match self.map {
-            Some(_) => None,
-            None => Some(self.first.distance_to(page)),
-        }
+    /// The place that the page with the address `addr` has in the chunk, if it is in there at all.
+    #[inline]
+    pub(crate) fn place(&self, addr: usize) -> usize {
+        self.first.distance_to(addr)
     }
 
     /// Takes down the struct pages and releases the address space, unless a page is in use.
@@ -320,14 +333,12 @@ fn prepare(start: PhysAddr, nr_pages: usize) -> Result {
     to_result(unsafe { bindings::xen_unpopulated_prepare_range(start, nr_pages) })
 }
 
-/// Returns the slot of the chunk that `page` is in, the page's place in the chunk, and the number
-/// of pages from there to the end of the chunk, if it is a page that the pool has mapped.
+/// Returns the slot of the chunk that `page` is in, if it is a page that the pool has mapped.
 #[inline]
-pub(crate) fn find(page: PassedPage) -> Option<(usize, usize, usize)> {
+pub(crate) fn slot_of(page: PassedPage) -> Option<usize> {
     // SAFETY: By the type invariants of `PassedPage` both the page and, if it is in one, the chunk
     // exist until the caller returns.
     let map = unsafe { OWNER.find(page.0) }?;
-    let start = map.index_of(page.0)?;
 
-    Some((map.data().slot, start, map.nr_pages() - start))
+    Some(map.data().slot)
 }

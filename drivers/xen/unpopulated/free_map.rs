@@ -81,32 +81,6 @@ impl FreeMap {
         self.nr_used == 0
     }
 
-    /// Takes all free pages of the lowest word that has any.
-    ///
-    /// Returns the page of the word's bit 0, and the word.
-    pub(crate) fn take_word(&mut self) -> Option<(usize, Word)> {
-        let words = self.words.get_mut(self.hint..)?;
-        let (skipped, word) = words.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
-        let free = core::mem::take(word);
-
-        // INVARIANT: The words before were found empty, and this many bits were cleared.
-        self.hint += skipped;
-        self.nr_used += free.count_ones() as usize;
-        Some((self.hint * WORD_PAGES, free))
-    }
-
-    /// Makes pages of a word free again that [`Self::take_word`] took, or that were used before.
-    pub(crate) fn put_word(&mut self, start: usize, free: Word) {
-        let at = start / WORD_PAGES;
-
-        if let Some(word) = self.words.get_mut(at) {
-            // INVARIANT: The bits were clear, this many are set, and the hint is not above.
-            self.nr_used -= (free & !*word).count_ones() as usize;
-            *word |= free;
-            self.hint = self.hint.min(at);
-        }
-    }
-
     /// Takes the lowest run of free pages, at most `max` of them.
     ///
     /// The run may end early, where a word of the bitmap does: ask again for the rest. It is empty
@@ -150,6 +124,34 @@ impl FreeMap {
         // INVARIANT: `len` bits were cleared.
         self.nr_used += len;
         start..start + len
+    }
+
+    /// Takes the lowest `max` free pages, or all if there are fewer, and returns how many.
+    ///
+    /// Calls `f` with each of them.
+    #[inline]
+    pub(crate) fn take_each(&mut self, max: usize, mut f: impl FnMut(usize)) -> usize {
+        let mut left = max;
+
+        for (at, word) in self.words.iter_mut().enumerate().skip(self.hint) {
+            let mut free = *word;
+
+            while free != 0 && left > 0 {
+                f(at * WORD_PAGES + free.trailing_zeros() as usize);
+                free &= free - 1;
+                left -= 1;
+            }
+            *word = free;
+            if left == 0 {
+                // INVARIANT: All words below are empty now.
+                self.hint = at;
+                break;
+            }
+        }
+
+        // INVARIANT: This many bits were cleared.
+        self.nr_used += max - left;
+        max - left
     }
 
     /// Takes the run of `nr` free pages that lies highest below page `end`.
@@ -196,29 +198,54 @@ impl FreeMap {
     /// The pages must be in the chunk.
     #[inline]
     pub(crate) fn put(&mut self, start: usize, len: usize) -> usize {
-        let mut added = 0;
+        let mut again = 0;
 
         // INVARIANT: No word below this one gets a bit set here.
         self.hint = self.hint.min(start / WORD_PAGES);
 
-        for_each_word(&mut self.words, start, len, |word, mask, pages| {
-            let again = *word & mask;
+        for_each_word(&mut self.words, start, len, |word, mask| {
+            let free = *word & mask;
 
             *word |= mask;
-            added += pages;
-            if again != 0 {
-                added -= again.count_ones() as usize;
+            if free != 0 {
+                again += free.count_ones() as usize;
             }
         });
 
-        // INVARIANT: `added` is the number of bits that were clear and are set now.
+        // INVARIANT: That many bits were set already, the others are now.
+        self.nr_used -= len - again;
+        len - again
+    }
+
+    /// Makes pages with these places free, and returns how many of them were not before.
+    ///
+    /// The pages must be in the chunk.
+    #[inline]
+    pub(crate) fn put_each(&mut self, places: impl Iterator<Item = usize>) -> usize {
+        let words = self.words.as_mut_slice();
+        let mut lowest = self.hint;
+        let mut added = 0;
+
+        for place in places {
+            let at = place / WORD_PAGES;
+            let bit = 1 << (place % WORD_PAGES);
+
+            if let Some(word) = words.get_mut(at).filter(|word| **word & bit == 0) {
+                *word |= bit;
+                lowest = lowest.min(at);
+                added += 1;
+            }
+        }
+
+        // INVARIANT: `added` bits were clear and are set now, none of them in a word below.
+        self.hint = lowest;
         self.nr_used -= added;
         added
     }
 
     /// Takes the pages `start..start + len`, all of them free.
     fn clear(&mut self, start: usize, len: usize) {
-        for_each_word(&mut self.words, start, len, |word, mask, _| *word &= !mask);
+        for_each_word(&mut self.words, start, len, |word, mask| *word &= !mask);
 
         // INVARIANT: The caller found all `len` bits set.
         self.nr_used += len;
@@ -235,26 +262,28 @@ impl FreeMap {
     }
 }
 
-/// Calls `f` for each word that holds bits of `start..start + len`, with the mask of those bits
-/// and their number.
+/// Calls `f` for each word that holds bits of `start..start + len`, with the mask of those bits.
 #[inline(always)]
-fn for_each_word(
-    words: &mut [Word],
-    start: usize,
-    len: usize,
-    mut f: impl FnMut(&mut Word, Word, usize),
-) {
-    let mut bit = start % WORD_PAGES;
-    let mut left = len;
+fn for_each_word(words: &mut [Word], start: usize, len: usize, mut f: impl FnMut(&mut Word, Word)) {
+    let bit = start % WORD_PAGES;
+    let Some((first, rest)) = words
+        .get_mut(start / WORD_PAGES..)
+        .and_then(<[_]>::split_first_mut)
+    else {
+        return;
+    };
+    let in_first = len.min(WORD_PAGES - bit);
+    let (whole, left) = ((len - in_first) / WORD_PAGES, (len - in_first) % WORD_PAGES);
 
-    for word in words.iter_mut().skip(start / WORD_PAGES) {
-        if left == 0 {
-            break;
-        }
-        let pages = left.min(WORD_PAGES - bit);
-        f(word, mask(bit, pages), pages);
-        left -= pages;
-        bit = 0;
+    if in_first > 0 {
+        f(first, mask(bit, in_first));
+    }
+    let (whole, rest) = rest.split_at_mut(whole.min(rest.len()));
+    for word in whole {
+        f(word, Word::MAX);
+    }
+    if let Some(last) = rest.first_mut().filter(|_| left > 0) {
+        f(last, mask(0, left));
     }
 }
 
@@ -264,20 +293,21 @@ fn last_set(words: &[Word], begin: usize, end: usize, flip: Word) -> Option<usiz
         return None;
     }
 
-    // Bits of the last word that lie below `end`; in every other word all do.
-    let mut below = mask(0, (end - 1) % WORD_PAGES + 1);
-    let last = (end - 1) / WORD_PAGES;
     let first = begin / WORD_PAGES;
+    let (last, before) = words.get(first..=(end - 1) / WORD_PAGES)?.split_last()?;
+    // Of the last word only those bits count that are below `end`.
+    let found = (*last ^ flip) & mask(0, (end - 1) % WORD_PAGES + 1);
 
-    for (at, word) in words.get(first..=last)?.iter().enumerate().rev() {
-        let found = (*word ^ flip) & below;
-        if found != 0 {
-            let bit = (first + at) * WORD_PAGES + found.ilog2() as usize;
-            return (bit >= begin).then_some(bit);
-        }
-        below = Word::MAX;
-    }
-    None
+    let (at, found) = if found != 0 {
+        (before.len(), found)
+    } else {
+        let at = before.iter().rposition(|word| *word != flip)?;
+
+        (at, before[at] ^ flip)
+    };
+    let bit = (first + at) * WORD_PAGES + found.ilog2() as usize;
+
+    (bit >= begin).then_some(bit)
 }
 
 #[kunit_tests(xen_unpopulated_free_map)]
@@ -323,26 +353,41 @@ mod tests {
     }
 
     #[test]
-    fn a_word_can_be_taken_out_and_put_back() -> Result {
-        let mut map = map(512, &[(67, 70), (71, 72), (200, 300)])?;
+    fn single_pages_are_made_free_in_any_order() -> Result {
+        let mut map = map(512, &[(67, 70)])?;
 
-        assert_eq!(map.take_word(), Some((64, 0b1011_1000)));
-        assert_eq!(map.nr_free(), 100);
-        assert_eq!(map.put(65, 1), 1);
-        map.put_word(64, 0b1001_0000);
-        assert_eq!(map.nr_free(), 103);
-        assert_eq!(map.take_word(), Some((64, 0b1001_0010)));
-        assert_eq!(map.take_word(), Some((192, Word::MAX << 8)));
-        assert_eq!(map.take_lowest(9), 256..265);
+        assert_eq!(map.put_each([511, 66, 300, 68, 300].into_iter()), 3);
+        assert_eq!(map.nr_free(), 6);
+        assert_eq!(map.put_each([66].into_iter()), 0);
+        assert_eq!(map.put_each([].into_iter()), 0);
+        assert_eq!(map.take_lowest(8), 66..70);
+        assert_eq!(map.take_lowest(8), 300..301);
+        assert_eq!(map.put_each([0].into_iter()), 1);
+        assert_eq!(map.take_lowest(8), 0..1);
+        assert_eq!(map.take_lowest(8), 511..512);
         Ok(())
     }
 
     #[test]
-    fn there_is_no_word_where_no_page_is_free() -> Result {
-        let mut map = map(512, &[(511, 512)])?;
+    fn the_lowest_pages_are_taken_one_by_one() -> Result {
+        let mut map = map(512, &[(3, 5), (70, 71), (100, 300)])?;
+        let mut places = [0; 6];
+        let mut nr = 0;
 
-        assert_eq!(map.take_word(), Some((448, 1 << 63)));
-        assert_eq!(map.take_word(), None);
+        assert_eq!(map.take_each(0, |_| nr += 1), 0);
+        assert_eq!(nr, 0);
+        let taken = map.take_each(6, |place| {
+            places[nr] = place;
+            nr += 1;
+        });
+        assert_eq!(taken, 6);
+        assert_eq!(places, [3, 4, 70, 100, 101, 102]);
+        assert_eq!(map.nr_free(), 197);
+        assert_eq!(map.take_lowest(1), 103..104);
+        assert_eq!(map.take_each(1000, |_| ()), 196);
+        assert_eq!(map.take_each(1, |_| ()), 0);
+        assert_eq!(map.put(10, 1), 1);
+        assert_eq!(map.take_each(1, |place| assert_eq!(place, 10)), 1);
         Ok(())
     }
 

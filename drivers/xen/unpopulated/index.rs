@@ -5,10 +5,7 @@
 //! Scattered pages come from the first chunk that has any, runs from the last that has room: pages
 //! gather in few chunks, and the others stay whole or become wholly free and can be given back.
 
-use super::free_map::{
-    FreeMap,
-    Word, //
-};
+use super::free_map::FreeMap;
 use core::ops::Range;
 use kernel::{
     alloc::AllocError,
@@ -70,6 +67,17 @@ impl<B> Chunk<B> {
     #[inline]
     fn is_idle(&self) -> bool {
         self.free.is_wholly_free()
+    }
+
+    /// Returns whether no page is handed out any more, at the time `now`, where `added` pages have
+    /// become free just then.
+    #[inline]
+    fn is_idle_now(&mut self, added: usize, now: Jiffies) -> bool {
+        if added == 0 || !self.is_idle() {
+            return false;
+        }
+        self.free_since = now;
+        true
     }
 
     /// Takes the run of `nr` pages that lies highest at or below frame `max_pfn`.
@@ -194,18 +202,6 @@ pub(crate) struct Totals {
     pub(crate) idle: usize,
 }
 
-/// The free pages of a word, taken out of their chunk.
-pub(crate) struct TakenWord<'a, B> {
-    /// What stands behind the pages of the chunk.
-    pub(crate) backing: &'a B,
-    /// The slot of the chunk.
-    pub(crate) slot: usize,
-    /// The place in the chunk of the page of bit 0.
-    pub(crate) start: usize,
-    /// The pages that were free.
-    pub(crate) free: Word,
-}
-
 /// The chunks of the pool.
 ///
 /// # Invariants
@@ -305,50 +301,32 @@ impl<B> Index<B> {
         Ok(())
     }
 
-    /// Takes the free pages of the first word that has any.
-    pub(crate) fn take_word(&mut self) -> Option<TakenWord<'_, B>> {
+    /// The slot of the first chunk that has a free page, and how many it has.
+    pub(crate) fn front(&mut self) -> Option<(usize, usize)> {
         loop {
-            let slot = self.cursor;
-            let chunk = self.slots.get_mut(slot)?.as_mut();
+            let chunk = self.slots.get(self.cursor)?.as_ref();
+            let nr_free = chunk.map_or(0, Chunk::nr_free);
 
-            if chunk.is_some_and(|chunk| chunk.free.nr_free() > 0) {
-                break;
+            if nr_free > 0 {
+                return Some((self.cursor, nr_free));
             }
             // INVARIANT: This slot has no free page either.
             self.cursor += 1;
         }
-
-        let slot = self.cursor;
-        let chunk = self.slots.get_mut(slot)?.as_mut()?;
-        let idle = chunk.is_idle();
-        let (start, free) = chunk.free.take_word()?;
-
-        // INVARIANT: The chunk is not wholly free any more, and has this many free pages less.
-        self.totals.idle -= usize::from(idle);
-        self.totals.free -= free.count_ones() as usize;
-        Some(TakenWord {
-            backing: &chunk.backing,
-            slot,
-            start,
-            free,
-        })
     }
 
-    /// Puts back the free pages of a word, free since `since` if they are all of it.
-    pub(crate) fn put_word(&mut self, slot: usize, start: usize, free: Word, since: Jiffies) {
+    /// Takes the first `nr` free pages of the chunk in `slot`, which has as many.
+    ///
+    /// Calls `f` with what stands behind the chunk and the place of each page in there.
+    #[inline]
+    pub(crate) fn take_each(&mut self, slot: usize, nr: usize, mut f: impl FnMut(&B, usize)) {
         let Some(chunk) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
-        let before = chunk.free.nr_free();
 
-        chunk.free.put_word(start, free);
-        if chunk.is_idle() {
-            chunk.free_since = since;
-            self.totals.idle += 1;
-        }
-        // INVARIANT: The pages are counted, and `cursor` is not above their slot.
-        self.totals.free += chunk.free.nr_free() - before;
-        self.cursor = self.cursor.min(slot);
+        // INVARIANT: The chunk is not wholly free any more, and has this many free pages less.
+        self.totals.idle -= usize::from(chunk.is_idle());
+        self.totals.free -= chunk.free.take_each(nr, |place| f(&chunk.backing, place));
     }
 
     /// Takes `nr` pages, wherever they are, or none if there are fewer.
@@ -419,14 +397,80 @@ impl<B> Index<B> {
         };
         let added = chunk.free.put(start, len);
 
-        if added > 0 && chunk.is_idle() {
-            chunk.free_since = now;
-            self.totals.idle += 1;
-        }
         // INVARIANT: The pages are counted, and `cursor` is not above their slot.
+        self.totals.idle += usize::from(chunk.is_idle_now(added, now));
         self.totals.free += added;
         self.cursor = self.cursor.min(slot);
         added
+    }
+
+    /// Makes single pages free, at the time `now`, in any order and of any chunks, of which that of
+    /// the first page is in the slot `first`.
+    ///
+    /// `slot` returns the slot of the chunk that a page is of, and `place` the page's place in a
+    /// chunk, given what stands behind that; if it is of another, one behind the last. Pages that
+    /// `skip` says so of are passed over.
+    ///
+    /// Ends at a page that is of no chunk. Returns how many it has come past, and how many of them
+    /// were not free before.
+    #[inline]
+    pub(crate) fn put_each<P>(
+        &mut self,
+        first: usize,
+        pages: &[P],
+        now: Jiffies,
+        slot: impl Fn(&P) -> Option<usize>,
+        place: impl Fn(&B, &P) -> usize,
+        mut skip: impl FnMut(&P) -> bool,
+    ) -> (usize, usize) {
+        let mut rest = pages;
+        let mut added = 0;
+
+        let mut next = Some(first);
+
+        while let Some(chunk_slot) = next {
+            let Some(chunk) = self.slots.get_mut(chunk_slot).and_then(Option::as_mut) else {
+                break;
+            };
+            let nr_pages = chunk.free.nr_pages();
+            let places = core::iter::from_fn(|| loop {
+                let (page, later) = rest.split_first()?;
+                let place = place(&chunk.backing, page);
+
+                if place >= nr_pages {
+                    return None;
+                }
+                rest = later;
+                if !skip(page) {
+                    return Some(place);
+                }
+            });
+            let added_here = chunk.free.put_each(places);
+
+            // INVARIANT: The chunk is counted, and `cursor` is not above its slot.
+            self.totals.idle += usize::from(chunk.is_idle_now(added_here, now));
+            self.cursor = self.cursor.min(chunk_slot);
+            added += added_here;
+            next = rest.first().and_then(&slot);
+            if next == Some(chunk_slot) {
+                // Cannot be: then the chunk would have a place for the page.
+                break;
+            }
+        }
+
+        // INVARIANT: So are the pages.
+        self.totals.free += added;
+        (pages.len() - rest.len(), added)
+    }
+
+    /// The slot of the chunk in which a page has a place, and that place, as `place` tells given
+    /// what stands behind a chunk.
+    pub(crate) fn locate(&self, place: impl Fn(&B) -> usize) -> Option<(usize, usize)> {
+        self.chunks().find_map(|(slot, chunk)| {
+            let place = place(&chunk.backing);
+
+            (place < chunk.nr_pages()).then_some((slot, place))
+        })
     }
 
     /// Takes out a chunk that has been wholly free for `age` or longer at the time `now`.
@@ -575,30 +619,133 @@ mod tests {
         Ok(())
     }
 
+    /// Puts back pages, each given by its chunk and its place there, but those in `skip`.
+    fn put_each(
+        index: &mut Index<usize>,
+        pages: &[(usize, usize)],
+        now: Jiffies,
+        skip: &[(usize, usize)],
+    ) -> (usize, usize) {
+        index.put_each(
+            pages[0].0,
+            pages,
+            now,
+            |page| (page.0 < 9).then_some(page.0),
+            |chunk, page| if page.0 == *chunk { page.1 } else { usize::MAX },
+            |page| skip.contains(page),
+        )
+    }
+
     #[test]
-    fn a_word_is_taken_from_the_first_chunk_that_has_one() -> Result {
-        let mut index = index(&[64, 128])?;
+    fn single_pages_are_put_back_in_any_order() -> Result {
+        let mut index = index(&[64, 100, 64])?;
 
-        assert!(take(&mut index, 60).is_some());
-        let word = index.take_word().ok_or(EINVAL)?;
-        assert_eq!((*word.backing, word.slot, word.start), (0, 0, 0));
-        assert_eq!(word.free, Word::MAX << 60);
-        assert_eq!(index.totals().free, 128);
-        assert_eq!(index.totals().idle, 1);
-
-        let word = index.take_word().ok_or(EINVAL)?;
-        assert_eq!((word.slot, word.start, word.free), (1, 0, Word::MAX));
-        assert_eq!(index.totals().idle, 0);
-        assert!(index.take_word().is_some());
-        assert!(index.take_word().is_none());
+        assert!(take(&mut index, 228).is_some());
+        assert_eq!(
+            put_each(
+                &mut index,
+                &[(1, 99), (1, 5), (0, 7), (2, 63), (1, 6)],
+                0,
+                &[]
+            ),
+            (5, 5)
+        );
+        assert_eq!(index.totals().free, 5);
+        assert_eq!(
+            put_each(&mut index, &[(1, 5), (2, 62), (2, 62)], 0, &[]),
+            (3, 1)
+        );
+        assert_eq!(take(&mut index, 1), Some((7, 7)));
+        assert_eq!(take(&mut index, 5), Some((1005, 2063)));
         assert_eq!(index.totals().free, 0);
+        Ok(())
+    }
 
-        index.put_word(1, 64, Word::MAX, 5);
-        index.put_word(1, 0, Word::MAX, 6);
-        assert_eq!(index.totals().free, 128);
+    #[test]
+    fn putting_back_ends_at_a_page_of_no_chunk() -> Result {
+        let mut index = index(&[64, 100])?;
+
+        assert!(take(&mut index, 164).is_some());
+        assert_eq!(
+            put_each(&mut index, &[(1, 2), (9, 0), (1, 3)], 0, &[]),
+            (1, 1)
+        );
+        assert_eq!(
+            put_each(&mut index, &[(1, 4), (1, 100), (1, 5)], 0, &[]),
+            (1, 1)
+        );
+        assert_eq!(put_each(&mut index, &[(0, 2), (5, 0)], 0, &[]), (1, 1));
+        assert_eq!(put_each(&mut index, &[(5, 0)], 0, &[]), (0, 0));
+        assert_eq!(index.totals().free, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn pages_that_are_skipped_are_not_put_back() -> Result {
+        let mut index = index(&[64])?;
+
+        assert!(take(&mut index, 64).is_some());
+        assert_eq!(
+            put_each(&mut index, &[(0, 1), (0, 2), (0, 3)], 0, &[(0, 1), (0, 3)]),
+            (3, 1)
+        );
+        assert_eq!(index.totals().free, 1);
+        assert_eq!(take(&mut index, 1), Some((2, 2)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_chunk_is_idle_when_its_last_page_is_put_back() -> Result {
+        let mut index = index(&[2, 2])?;
+
+        assert!(take(&mut index, 4).is_some());
+        assert_eq!(
+            put_each(&mut index, &[(0, 1), (1, 0), (0, 0)], 7, &[]),
+            (3, 3)
+        );
         assert_eq!(index.totals().idle, 1);
-        assert_eq!(index.longest_idle(10), None);
-        assert_eq!(take_run(&mut index, 128, 1, usize::MAX), Some(1000));
+        assert_eq!(put_each(&mut index, &[(1, 1)], 8, &[]), (1, 1));
+        assert_eq!(index.totals().idle, 2);
+        assert_eq!(index.longest_idle(10), Some(2));
+        Ok(())
+    }
+
+    #[test]
+    fn the_front_is_the_first_chunk_with_a_free_page() -> Result {
+        let mut index = index(&[64, 100])?;
+        let mut places = [0; 4];
+        let mut nr = 0;
+
+        assert_eq!(index.front(), Some((0, 64)));
+        assert!(take(&mut index, 64).is_some());
+        assert_eq!(index.front(), Some((1, 100)));
+        assert_eq!(
+            put_each(&mut index, &[(0, 9), (0, 60), (0, 30)], 0, &[]),
+            (3, 3)
+        );
+        assert_eq!(index.front(), Some((0, 3)));
+        index.take_each(0, 2, |chunk, place| {
+            assert_eq!(*chunk, 0);
+            places[nr] = place;
+            nr += 1;
+        });
+        assert_eq!(places, [9, 30, 0, 0]);
+        assert_eq!(index.front(), Some((0, 1)));
+        assert_eq!(index.totals().free, 101);
+        assert_eq!(index.totals().idle, 1);
+        index.take_each(1, 1, |chunk, place| assert_eq!((*chunk, place), (1, 0)));
+        assert_eq!(index.totals().idle, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_is_located_where_it_has_a_place() -> Result {
+        let index = index(&[64, 100])?;
+        let locate = |pfn: usize| index.locate(|chunk| pfn.wrapping_sub(1000 * *chunk));
+
+        assert_eq!(locate(63), Some((0, 63)));
+        assert_eq!(locate(64), None);
+        assert_eq!(locate(1099), Some((1, 99)));
         Ok(())
     }
 

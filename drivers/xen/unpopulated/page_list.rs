@@ -4,7 +4,10 @@
 //!
 //! Pages mostly come in runs, of which all but the first page need only be written or compared.
 
-use super::chunk::PassedPage;
+use super::chunk::{
+    PassedPage,
+    PoolPage, //
+};
 use core::mem::MaybeUninit;
 use kernel::{
     bindings,
@@ -15,7 +18,7 @@ use kernel::{
 #[inline]
 pub(crate) fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut bindings::page) {
     /// Entries written without a branch between them.
-    const BATCH: usize = 16;
+    const BATCH: usize = 32;
 
     let mut next = first;
     let mut batches = entries.chunks_exact_mut(BATCH);
@@ -33,7 +36,7 @@ pub(crate) fn fill(entries: &mut [MaybeUninit<*mut bindings::page>], first: *mut
 
 /// The address of a page, 0 if there is none.
 #[inline]
-fn address(page: &Option<PassedPage>) -> usize {
+pub(crate) fn address(page: &Option<PassedPage>) -> usize {
     page.map_or(0, PassedPage::addr)
 }
 
@@ -65,6 +68,81 @@ fn is_run_at(pages: &[Option<PassedPage>], first: usize) -> bool {
         next = next.wrapping_add(STEP);
     }
     all_same
+}
+
+/// Returns whether two pages are the same.
+#[inline(always)]
+pub(crate) fn is_page(page: &Option<PassedPage>, other: &Option<PoolPage>) -> bool {
+    address(page) == other.map_or(0, PoolPage::addr)
+}
+
+/// Fills `entries` with `pages`, of which there are as many, and returns whether there is no gap.
+///
+/// There is none. But that one could be found keeps the compiler from making calls of memcpy() out
+/// of the loops, which take longer for this few.
+#[inline(always)]
+pub(crate) fn copy(
+    entries: &mut [MaybeUninit<*mut bindings::page>],
+    pages: &[Option<PoolPage>],
+) -> bool {
+    const BATCH: usize = 4;
+
+    let copy_few = |entries: &mut [MaybeUninit<_>], pages: &[Option<PoolPage>]| {
+        for (entry, page) in entries.iter_mut().zip(pages) {
+            let Some(page) = page else {
+                return false;
+            };
+            entry.write(page.as_ptr());
+        }
+        true
+    };
+
+    if entries.len() < BATCH {
+        return copy_few(entries, pages);
+    }
+
+    let mut entries = entries.chunks_exact_mut(BATCH);
+    let pages = pages.chunks_exact(BATCH);
+    let rest = pages.remainder();
+
+    for (entries, pages) in (&mut entries).zip(pages) {
+        for (entry, page) in entries.iter_mut().zip(pages) {
+            entry.write(PoolPage::ptr_or_null(*page));
+        }
+        if pages[0].is_none() {
+            return false;
+        }
+    }
+    copy_few(entries.into_remainder(), rest)
+}
+
+/// Returns whether `pages` are the same as `others`, of which there are as many.
+#[inline(always)]
+pub(crate) fn is_same(pages: &[Option<PassedPage>], others: &[Option<PoolPage>]) -> bool {
+    /// As above, but less, as there are mostly few.
+    const BATCH: usize = 8;
+
+    let is_same_few = |pages: &[_], others: &[_]| {
+        let mut both = pages.iter().zip(others);
+
+        both.all(|(page, other)| is_page(page, other))
+    };
+
+    if pages.len() < BATCH {
+        return is_same_few(pages, others);
+    }
+
+    let pages = pages.chunks_exact(BATCH);
+    let others = others.chunks_exact(BATCH);
+    let rest = (pages.remainder(), others.remainder());
+    let mut all_same = true;
+
+    for (pages, others) in pages.zip(others) {
+        let both = pages.iter().zip(others);
+
+        all_same &= both.fold(true, |same, (page, other)| same & is_page(page, other));
+    }
+    all_same && is_same_few(rest.0, rest.1)
 }
 
 /// Returns whether all pages follow the first in the address space as they do in `pages`.
@@ -119,7 +197,7 @@ mod tests {
         assert!(is_run(&pages));
         assert!(is_run(&pages[..1]));
         assert!(is_run(&[]));
-        for at in [1, 7, 8, 9, 16, 99] {
+        for at in [1, 7, 8, 9, 16, 31, 32, 33, 63, 64, 65, 99] {
             let page = pages[at];
 
             pages[at] = pages[0];
@@ -128,6 +206,32 @@ mod tests {
             pages[at] = None;
             assert_eq!(run_length(&pages, usize::MAX), at);
             pages[at] = page;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn each_page_is_compared() -> Result {
+        for len in 0..40 {
+            let mut pages = KVec::new();
+            let mut others = KVec::new();
+
+            for nr in 0..len {
+                let page = PassedPage::nth(7 * nr + 3);
+
+                pages.push(Some(page), GFP_KERNEL)?;
+                others.push(Some(page.as_pool_page()), GFP_KERNEL)?;
+            }
+            assert!(is_same(&pages, &others));
+            for at in 0..len {
+                let page = pages[at];
+
+                pages[at] = Some(PassedPage::nth(7 * at + 4));
+                assert!(!is_same(&pages, &others));
+                pages[at] = None;
+                assert!(!is_same(&pages, &others));
+                pages[at] = page;
+            }
         }
         Ok(())
     }

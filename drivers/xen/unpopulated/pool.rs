@@ -19,7 +19,6 @@ use super::{
         Wanted,
         GRANULE, //
     },
-    free_map::WORD_PAGES,
     glue,
     growth::Limits,
     index::{
@@ -28,10 +27,15 @@ use super::{
         Room,
         Totals, //
     },
-    open_word::OpenWord,
     page_list::{
+        address,
         fill,
+        is_run,
         run_length, //
+    },
+    ready::{
+        Ready,
+        READY_PAGES, //
     },
     BALLOONED,
     GROWTH,
@@ -57,6 +61,7 @@ use kernel::{
     },
     prelude::*,
     rbtree::RBTreeNodeReservation,
+    sync::GlobalGuard,
     time::Jiffies, //
 };
 
@@ -80,9 +85,8 @@ pub(crate) struct Counts {
 /// What is protected by [`POOL`].
 pub(crate) struct Pool {
     index: Index<Backing>,
-    /// The word of a chunk that small requests are served from. A page of it is in the index only
-    /// once the word has been closed.
-    open: Option<OpenWord>,
+    /// What small requests are served from. For the index these pages are handed out.
+    ready: Ready,
     counts: Counts,
     /// Whether the work that gives back is on its way.
     give_back_queued: bool,
@@ -103,7 +107,7 @@ impl Pool {
     pub(crate) const fn new() -> Self {
         Self {
             index: Index::new(),
-            open: None,
+            ready: Ready::new(),
             counts: Counts {
                 grown: 0,
                 given_back: 0,
@@ -116,37 +120,44 @@ impl Pool {
         }
     }
 
-    /// Takes the first word that has a free page out of its chunk, for small requests.
-    fn open_word(&mut self) {
-        self.close_word();
-        if let Some(word) = self.index.take_word() {
-            let first = word.backing.page(word.start);
+    /// Puts back the pages that are ready, after which the index has all free pages, and no page is
+    /// known to be handed out.
+    fn put_ready_back(&mut self) {
+        let slot = self.ready.slot();
 
-            self.open = Some(OpenWord::new(first, word.slot, word.start, word.free));
-        }
-    }
-
-    /// Puts the open word back, after which the index has all free pages.
-    fn close_word(&mut self) {
-        if let Some(open) = self.open.take() {
-            let closed = open.close();
+        while let Some((first, nr)) = self.ready.take_run() {
+            let Some(chunk) = self.index.chunk(slot) else {
+                // Cannot be: a chunk that is not wholly free is not removed.
+                continue;
+            };
 
             // If this makes the chunk wholly free, it counts from now on. That is late, but only
             // for one chunk, and mostly the one that is kept anyway: the first.
-            self.index
-                .put_word(closed.slot, closed.start, closed.free, glue::now());
+            let start = chunk.backing().place(first.addr());
+            self.index.put(slot, start, nr, glue::now());
         }
+    }
+
+    /// Makes other pages ready, once all are handed out.
+    fn refill(&mut self) {
+        let Some((slot, nr_free)) = self.index.front() else {
+            return;
+        };
+        let nr_pages = nr_free.min(READY_PAGES);
+        let mut refill = self.ready.refill(slot, nr_pages);
+
+        self.index
+            .take_each(slot, nr_pages, |chunk, place| refill.add(chunk.page(place)));
+        refill.finish();
+        self.consider_give_back();
     }
 
     /// Fills `pages`, or takes none at all.
     fn take(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
-        if pages.len() <= WORD_PAGES {
-            self.open_word();
-            if self.take_few(pages) {
-                return true;
-            }
+        if pages.len() <= READY_PAGES {
+            return self.take_few(pages);
         }
-        self.close_word();
+        self.put_ready_back();
 
         let nr_pages = pages.len();
         let mut rest = pages;
@@ -156,15 +167,34 @@ impl Pool {
             let room = core::mem::take(&mut rest);
             let (now, later) = room.split_at_mut(run.len().min(room.len()));
 
-            fill(now, backing.page(run.start).as_ptr());
+            fill(now, PoolPage::ptr_or_null(backing.page(run.start)));
             rest = later;
         })
     }
 
-    /// Fills `pages` with pages of the open word, or takes none at all.
-    #[inline]
+    /// Fills `pages`, of which there are at most [`READY_PAGES`], or takes none at all.
     fn take_few(&mut self, pages: &mut [MaybeUninit<*mut bindings::page>]) -> bool {
-        self.open.as_mut().is_some_and(|open| open.take(pages))
+        let mut rest = pages;
+
+        if rest.len() > self.ready.len() + self.index.totals().free {
+            return false;
+        }
+        loop {
+            let (now, later) = rest.split_at_mut(rest.len().min(self.ready.len()));
+
+            if !self.ready.take(now) {
+                return false;
+            }
+            if later.is_empty() {
+                return true;
+            }
+            self.refill();
+            if self.ready.len() == 0 {
+                // Cannot be, as there are that many free pages.
+                return false;
+            }
+            rest = later;
+        }
     }
 
     /// Takes a run, and returns its first page.
@@ -172,20 +202,25 @@ impl Pool {
         let take = |index: &mut Index<Backing>| {
             let (backing, start) = index.take_run(run.nr, run.align, run.max_pfn)?;
 
-            Some(backing.page(start))
+            backing.page(start)
         };
 
-        // The open word is in the way only if there is no room elsewhere.
+        // Pages that are ready are in the way only if there is no room elsewhere.
         take(&mut self.index).or_else(|| {
-            self.close_word();
+            self.put_ready_back();
             take(&mut self.index)
         })
     }
 
-    /// Makes the first pages of `pages` free that form one run in one chunk, and returns how many
-    /// these are; 0 if the first page is not one of the pool.
+    /// Makes the first pages of `pages` free, and returns how many these are; 0 if the first page
+    /// is not one of the pool.
     #[inline]
     fn put(&mut self, pages: &[Option<PassedPage>]) -> usize {
+        /// A shorter run is not worth an effort of its own.
+        const SHORT: usize = 4;
+        /// After so many pages it is seen again whether they are in a run.
+        const STRIDE: usize = 64;
+
         let Some(page) = pages.first().copied().flatten() else {
             return 0;
         };
@@ -193,28 +228,49 @@ impl Pool {
             return 0;
         };
 
-        let len = run_length(pages, room);
+        if pages.get(..SHORT).is_some_and(is_run) {
+            let len = run_length(pages, room);
 
-        self.put_run(slot, start, len);
-        len
+            if !self.ready.overlaps(page, len) {
+                self.put_run(slot, start, len);
+                return len;
+            }
+        }
+        self.put_each(slot, &pages[..pages.len().min(STRIDE)])
     }
 
-    /// Has `put` make pages of the open word free, and returns whether it did.
+    /// Makes pages free, in any order and of any chunks, of which that of the first page is in
+    /// `slot`. Ends at a page that is not one of the pool, and returns how many there are before.
     #[inline]
-    fn put_open(&mut self, put: impl FnOnce(&mut OpenWord) -> bool) -> bool {
-        let Some(open) = &mut self.open else {
-            return false;
-        };
-        if !put(open) {
-            return false;
-        }
+    fn put_each(&mut self, slot: usize, pages: &[Option<PassedPage>]) -> usize {
+        let Self { index, ready, .. } = self;
+        let (mut low, mut high) = ready.span();
+        let mut near = 0;
 
-        // The chunk of the open word may be wholly free, and if it is not the only one then it is
-        // given back one day.
-        if open.is_full() && self.index.totals().idle > 0 {
-            self.queue_give_back();
+        let (done, added) = index.put_each(
+            slot,
+            pages,
+            glue::now(),
+            |page| chunk::slot_of((*page)?),
+            |chunk, page| chunk.place(address(page)),
+            |page| {
+                let addr = address(page);
+
+                if addr < low || addr > high {
+                    return false;
+                }
+                let is_ready = ready.has(addr, &mut near);
+
+                (low, high) = ready.span();
+                is_ready
+            },
+        );
+
+        if added != done {
+            self.refuse(done - added);
         }
-        true
+        self.consider_give_back();
+        done
     }
 
     /// Makes pages of one chunk free.
@@ -228,10 +284,11 @@ impl Pool {
         self.consider_give_back();
     }
 
-    /// Sees to it that chunks are given back one day, if more than one is wholly free.
+    /// Sees to it that chunks are given back one day, if more than one is wholly free, or can be
+    /// once the pages that are ready are put back.
     #[inline]
     fn consider_give_back(&mut self) {
-        if self.index.totals().idle > 1 {
+        if self.index.totals().idle + usize::from(self.ready.knows_any()) > 1 {
             self.queue_give_back();
         }
     }
@@ -251,18 +308,23 @@ impl Pool {
     /// The slot of the chunk that `page` is in, its place in there, and how many pages follow.
     #[inline]
     fn find(&self, page: PassedPage) -> Option<(usize, usize, usize)> {
-        chunk::find(page).or_else(|| self.find_donated(page))
+        let Some(slot) = chunk::slot_of(page) else {
+            return self.find_donated(page);
+        };
+        let chunk = self.index.chunk(slot)?;
+        let start = chunk.backing().place(page.addr());
+        let room = chunk.nr_pages().checked_sub(start)?;
+
+        (room > 0).then_some((slot, start, room))
     }
 
     /// The same for pages that architecture code donated, of which there are few ranges.
     #[cold]
     fn find_donated(&self, page: PassedPage) -> Option<(usize, usize, usize)> {
-        self.index.chunks().find_map(|(slot, chunk)| {
-            let start = chunk.backing().index_of_donated(page)?;
-            let room = chunk.nr_pages().checked_sub(start)?;
+        let (slot, start) = self.index.locate(|chunk| chunk.place(page.addr()))?;
+        let chunk = self.index.chunk(slot)?;
 
-            (room > 0).then_some((slot, start, room))
-        })
+        Some((slot, start, chunk.nr_pages() - start))
     }
 
     /// Counts pages that were not out, or were never handed out, and stay where they are.
@@ -384,10 +446,7 @@ pub(crate) fn start(
 
     growth.target = target;
     for (first, first_pfn, nr_pages) in donated {
-        // The open word is one of pages that all exist.
-        let nr_pages = nr_pages - nr_pages % WORD_PAGES;
-
-        if nr_pages > 0 && add_donated(first, first_pfn, nr_pages).is_err() {
+        if add_donated(first, first_pfn, nr_pages).is_err() {
             pr_warn!("no memory to keep {nr_pages} donated pages, they are lost\n");
         }
     }
@@ -421,7 +480,7 @@ fn serve<T>(
             if let Some(taken) = take(&mut pool) {
                 return Ok(taken);
             }
-            pool.close_word();
+            pool.put_ready_back();
             pool.index.totals()
         };
         let new = match add(&mut growth, totals) {
@@ -442,27 +501,44 @@ fn serve<T>(
     }
 }
 
-/// Fills `entry` with a page if there is one at hand, and returns whether there was.
+/// Fills `entry` with a page.
 #[inline]
-pub(crate) fn try_alloc_one(entry: &mut MaybeUninit<*mut bindings::page>) -> bool {
+pub(crate) fn alloc_one(entry: &mut MaybeUninit<*mut bindings::page>) -> Result {
     let mut pool = POOL.lock();
-    let page = pool.open.as_mut().and_then(OpenWord::take_one);
 
-    page.map(|page| entry.write(page)).is_some()
+    if pool.ready.take_one(entry) {
+        return Ok(());
+    }
+    alloc_more(pool, core::slice::from_mut(entry))
 }
 
 /// Fills `pages` with pages, wherever they are.
 #[inline]
 pub(crate) fn alloc(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
-    if pages.len() <= WORD_PAGES && POOL.lock().take_few(pages) {
+    let mut pool = POOL.lock();
+
+    if pool.ready.take(pages) {
         return Ok(());
     }
-    alloc_many(pages)
+    alloc_more(pool, pages)
 }
 
-/// Does what [`alloc`] does where the open word is of no use.
+/// Does what [`alloc`] does where not enough pages are ready.
 #[inline(never)]
-fn alloc_many(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
+fn alloc_more(
+    mut pool: GlobalGuard<POOL>,
+    pages: &mut [MaybeUninit<*mut bindings::page>],
+) -> Result {
+    if pool.take(pages) {
+        return Ok(());
+    }
+    drop(pool);
+    alloc_new(pages)
+}
+
+/// Does what [`alloc`] does where not enough pages are free.
+#[cold]
+fn alloc_new(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
     let nr_pages = pages.len();
 
     serve(
@@ -522,28 +598,30 @@ pub(crate) fn alloc_run(run: Run) -> Result<PoolPage> {
     Ok(first)
 }
 
-/// Takes a page back if that is of no consequence, and returns whether it did.
+/// Takes a page back.
 #[inline]
-pub(crate) fn try_free_one(page: &Option<PassedPage>) -> bool {
-    POOL.lock()
-        .put_open(|open| page.is_some_and(|page| open.put_one(page)))
+pub(crate) fn free_one(page: &Option<PassedPage>) {
+    let mut pool = POOL.lock();
+
+    if !pool.ready.put_one(page) {
+        free_more(pool, core::slice::from_ref(page));
+    }
 }
 
 /// Takes pages back, in any order, of any chunk or of the fallback.
 #[inline]
 pub(crate) fn free(pages: &[Option<PassedPage>]) {
-    if pages.len() > WORD_PAGES || !POOL.lock().put_open(|open| open.put(pages)) {
-        free_many(pages);
+    let mut pool = POOL.lock();
+
+    if !pool.ready.put(pages) {
+        free_more(pool, pages);
     }
 }
 
-/// Does what [`free`] does where it is not as simple.
+/// Does what [`free`] does where these are not the pages that were handed out last.
 #[inline(never)]
-fn free_many(pages: &[Option<PassedPage>]) {
+fn free_more(mut pool: GlobalGuard<POOL>, pages: &[Option<PassedPage>]) {
     let mut rest = pages;
-    let mut pool = POOL.lock();
-
-    pool.close_word();
 
     while !rest.is_empty() {
         match pool.put(rest) {
@@ -551,7 +629,6 @@ fn free_many(pages: &[Option<PassedPage>]) {
                 drop(pool);
                 rest = free_foreign(rest);
                 pool = POOL.lock();
-                pool.close_word();
             }
             len => rest = &rest[len..],
         }
@@ -584,11 +661,13 @@ pub(crate) fn free_run(first: PassedPage, nr: usize) {
     glue::trace_free_run(first, nr);
 
     let mut pool = POOL.lock();
-    pool.close_word();
     match pool.find(first) {
         Some((slot, start, room)) => {
             let len = nr.min(room);
 
+            if pool.ready.overlaps(first, len) {
+                pool.put_ready_back();
+            }
             pool.put_run(slot, start, len);
             if len < nr {
                 pool.refuse(nr - len);
@@ -605,7 +684,7 @@ pub(crate) fn give_back() -> Option<Jiffies> {
     let _growth = GROWTH.lock();
     let mut pinned = 0;
 
-    POOL.lock().close_word();
+    POOL.lock().put_ready_back();
     while let Some(age) = glue::idle_time() {
         let Some(removed) = POOL.lock().index.remove_idle(glue::now(), age) else {
             break;
@@ -629,7 +708,7 @@ pub(crate) fn give_back() -> Option<Jiffies> {
     }
 
     let mut pool = POOL.lock();
-    pool.close_word();
+    pool.put_ready_back();
     pool.counts.pinned = pinned;
 
     let next = glue::idle_time().and_then(|age| {
@@ -645,14 +724,14 @@ pub(crate) fn give_back() -> Option<Jiffies> {
 pub(crate) fn statistics() -> (Totals, Counts) {
     let mut pool = POOL.lock();
 
-    pool.close_word();
+    pool.put_ready_back();
     (pool.index.totals(), pool.counts)
 }
 
 /// The first frame number of the chunk in `slot`, its pages and how many of them are free.
 pub(crate) fn describe(slot: usize) -> Option<(usize, usize, usize)> {
     let mut pool = POOL.lock();
-    pool.close_word();
+    pool.put_ready_back();
     let chunk = pool.index.chunk(slot)?;
 
     Some((chunk.first_pfn(), chunk.nr_pages(), chunk.nr_free()))

@@ -16,7 +16,7 @@
 //!
 //! - `free_map`: which pages of a chunk are free.
 //! - `index`: the chunks, and which of them serves what.
-//! - `open_word`: the pages that small requests are served from.
+//! - `ready`: the pages that small requests are served from.
 //! - `page_list`: arrays of pages.
 //! - `growth`: how large chunks are.
 //! - `ballooned`: which pages came from the fallback.
@@ -26,7 +26,6 @@
 //!
 //! C header: [`unpopulated.h`](srctree/drivers/xen/unpopulated/unpopulated.h)
 
-use core::mem::MaybeUninit;
 use kernel::{
     bindings,
     io::resource::Resource,
@@ -40,9 +39,9 @@ mod free_map;
 mod glue;
 mod growth;
 mod index;
-mod open_word;
 mod page_list;
 mod pool;
+mod ready;
 
 use chunk::PassedPage;
 
@@ -110,40 +109,20 @@ unsafe extern "C" fn xen_alloc_unpopulated_pages(
         // SAFETY: There is room for that many, as required from the caller.
         return unsafe { bindings::xen_unpopulated_alloc_early(nr_pages, pages) };
     }
-    // Most requests are for one page, and then nothing but a lock and a word is between the caller
-    // and the page.
-    if nr_pages != 1 {
+
+    let result = if nr_pages > 1 {
+        // CAST: A `c_uint` fits into a `usize`.
+        //
         // SAFETY: There is room for that many, as required from the caller.
-        return unsafe { alloc_array(nr_pages, pages) };
-    }
+        pool::alloc(unsafe { core::slice::from_raw_parts_mut(pages.cast(), nr_pages as usize) })
+    } else if nr_pages == 1 {
+        // SAFETY: There is room for one, as required from the caller.
+        pool::alloc_one(unsafe { &mut *pages.cast() })
+    } else {
+        Ok(())
+    };
 
-    // SAFETY: There is room for one, as required from the caller.
-    if pool::try_alloc_one(unsafe { &mut *pages.cast() }) {
-        // SAFETY: It has been written now.
-        return unsafe { prepare(1, pages) };
-    }
-    // SAFETY: There is room for one, as required from the caller.
-    unsafe { alloc_array(1, pages) }
-}
-
-/// Fills an array with pages.
-///
-/// # Safety
-///
-/// `pages` points to room for `nr_pages` pointers, or `nr_pages` is 0.
-#[inline(never)]
-unsafe fn alloc_array(nr_pages: c_uint, pages: *mut *mut bindings::page) -> c_int {
-    if nr_pages == 0 {
-        return 0;
-    }
-
-    // CAST: A `c_uint` fits into a `usize`.
-    //
-    // SAFETY: There is room for that many, as required from the caller.
-    let room: &mut [MaybeUninit<_>] =
-        unsafe { core::slice::from_raw_parts_mut(pages.cast(), nr_pages as usize) };
-
-    if let Err(error) = pool::alloc(room) {
+    if let Err(error) = result {
         return error.to_errno();
     }
     // SAFETY: All of them have been written now.
@@ -185,36 +164,16 @@ unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *m
         return unsafe { bindings::xen_unpopulated_free_early(nr_pages, pages) };
     }
 
-    // As for the allocation.
-    if nr_pages != 1 {
-        // SAFETY: There are that many, as required from the caller.
-        return unsafe { free_array(nr_pages, pages) };
+    if nr_pages > 1 {
+        // CAST: A `c_uint` fits into a `usize`.
+        //
+        // SAFETY: There are that many, as required from the caller. A page that is out keeps its
+        // chunk in existence.
+        pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) })
+    } else if nr_pages == 1 {
+        // SAFETY: As above.
+        pool::free_one(unsafe { PassedPage::entry(pages) })
     }
-
-    // SAFETY: There is one, as required from the caller. A page that is out keeps its chunk in
-    // existence.
-    if !pool::try_free_one(unsafe { PassedPage::entry(pages) }) {
-        // SAFETY: There is one, as required from the caller.
-        unsafe { free_array(1, pages) };
-    }
-}
-
-/// Takes an array of pages back.
-///
-/// # Safety
-///
-/// As for [`xen_free_unpopulated_pages`].
-#[inline(never)]
-unsafe fn free_array(nr_pages: c_uint, pages: *mut *mut bindings::page) {
-    if nr_pages == 0 {
-        return;
-    }
-
-    // CAST: A `c_uint` fits into a `usize`.
-    //
-    // SAFETY: There are that many, as required from the caller. A page that is out keeps its chunk
-    // in existence.
-    pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
 }
 
 /// Hands out pages with consecutive frame numbers, see `xen.h`.
@@ -283,7 +242,7 @@ unsafe extern "C" fn xen_free_unpopulated_contiguous_pages(
 #[export]
 unsafe extern "C" fn is_xen_unpopulated_page(page: *mut bindings::page) -> bool {
     // SAFETY: As required from the caller. A page that is out keeps its chunk in existence.
-    unsafe { PassedPage::new(page) }.is_some_and(|page| chunk::find(page).is_some())
+    unsafe { PassedPage::new(page) }.is_some_and(|page| chunk::slot_of(page).is_some())
 }
 
 /// Gives back chunks that have been wholly free for long, and returns after how many jiffies to do
