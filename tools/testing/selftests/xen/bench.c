@@ -201,6 +201,23 @@ static void measure_sizes(void)
 	}
 }
 
+/* Single pages, of which the one that was allocated first is freed first. */
+static void measure_one_by_one(void)
+{
+	static const uint32_t sizes[] = { 16, 64, 512 };
+	char params[32];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		int64_t value = cost(XTB_SCATTERED, sizes[i], XTB_ONE_BY_ONE);
+
+		snprintf(params, sizeof(params), "pages=%u", sizes[i]);
+		if (value >= 0)
+			instructions("pool.one_by_one", params,
+				     value / sizes[i]);
+	}
+}
+
 static void measure_dma(void)
 {
 	static const uint32_t sizes[] = { 1, 64, 512, FRAME, 8100 };
@@ -319,6 +336,7 @@ int main(void)
 	measure_growth();
 	set_total();
 	measure_sizes();
+	measure_one_by_one();
 	measure_dma();
 	for (i = 0; i < ARRAY_SIZE(percents); i++)
 		measure_full(percents[i]);

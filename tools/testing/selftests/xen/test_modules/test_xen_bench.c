@@ -221,14 +221,41 @@ static int cycle_reordered(struct xtb_cycle *req, struct page **array)
 	return ret;
 }
 
+static int cycle_one_by_one(struct xtb_cycle *req, struct page **array)
+{
+	u64 start = ktime_get_ns();
+	int ret = 0;
+	u32 i, j;
+
+	for (i = 0; i < req->repeat && !ret; i++) {
+		u32 got = 0;
+
+		while (got < req->nr_pages && !ret) {
+			ret = op_alloc(req->op, 1, &array[got]);
+			got += !ret;
+		}
+		for (j = 0; j < got; j++)
+			op_free(req->op, 1, &array[j]);
+	}
+	req->ns = ktime_get_ns() - start;
+
+	return ret;
+}
+
 static int do_cycle(struct xtb_cycle *req)
 {
 	if (req->op >= XTB_BEST_FIT || req->order >= XTB_NR_ORDERS ||
 	    !req->nr_pages || req->nr_pages > XTB_MAX_PAGES)
 		return -EINVAL;
 
-	return req->order == XTB_IN_ORDER ? cycle_in_order(req, pages) :
-					    cycle_reordered(req, pages);
+	switch (req->order) {
+	case XTB_IN_ORDER:
+		return cycle_in_order(req, pages);
+	case XTB_ONE_BY_ONE:
+		return cycle_one_by_one(req, pages);
+	default:
+		return cycle_reordered(req, pages);
+	}
 }
 
 static int do_ramp(struct xtb_ramp *req)

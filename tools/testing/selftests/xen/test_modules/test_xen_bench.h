@@ -33,6 +33,7 @@ enum xtb_order {
 	XTB_IN_ORDER,
 	XTB_REVERSED,
 	XTB_SHUFFLED,
+	XTB_ONE_BY_ONE,		/* in order, a call for each, as to allocate */
 	XTB_NR_ORDERS,
 };
 
