@@ -14,6 +14,7 @@ LINE = re.compile(r"^(BENCH|FLOOR) ([\w.]+) (\S+) (\w+) (lower|higher) "
 TITLES = {
     "pool.scattered": "Pages anywhere, alloc + free",
     "pool.contiguous": "Pages in a row, alloc + free",
+    "pool.one_by_one": "Single pages, the one that is out longest freed first",
     "pool.after_churn": "Pages anywhere, after a churn",
     "pool.chunks": "Pages anywhere, where only the last chunk has some",
     "churn.per_page": "Churn of 1 to 64 pages, per page",
