@@ -160,6 +160,14 @@ impl Cache {
         None
     }
 
+    /// Hands out `count` references, which will not be put back.
+    pub(crate) fn part_with(&self, count: u32) -> Option<References> {
+        let references = self.take(count)?;
+
+        self.disown(references.first(), count);
+        Some(references)
+    }
+
     /// Hands out up to `count` references, wherever they are.
     #[inline]
     pub(crate) fn lend(&self, count: u32) -> Part {

@@ -28,11 +28,18 @@ use super::{
         Held,
         Quarantine, //
     },
+    DEVICES,
     QUARANTINE, //
 };
 use core::mem;
 use kernel::{
     bindings,
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        ListArc,
+        ListLinks, //
+    },
     new_spinlock_irq,
     prelude::*,
     rbtree::{
@@ -172,6 +179,18 @@ pub(crate) struct Device {
     /// Taken to fill the cache as well, but not to take from it or to put back.
     #[pin]
     bounced: SpinLockIrq<Bounced>,
+    #[pin]
+    links: ListLinks,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Device { untracked; }
+}
+
+impl_list_item! {
+    impl ListItem<0> for Device {
+        using ListLinks { self.links };
+    }
 }
 
 impl Device {
@@ -181,7 +200,7 @@ impl Device {
         backend: DomId,
         isolated: bool,
         limits: Limits,
-    ) -> Result<Pin<KBox<Self>>> {
+    ) -> Result<ListArc<Self>> {
         let counters = Arc::new(
             Counters {
                 quarantined: Atomic::new(0),
@@ -191,8 +210,8 @@ impl Device {
             GFP_KERNEL,
         )?;
 
-        KBox::pin_init(
-            pin_init!(Self {
+        ListArc::pin_init(
+            try_pin_init!(Self {
                 ops,
                 backend,
                 limits,
@@ -203,6 +222,7 @@ impl Device {
                 others: Atomic::new(0),
                 cache: Cache::empty(),
                 bounced <- new_spinlock_irq!(RBTree::new()),
+                links <- ListLinks::new(),
             }),
             GFP_KERNEL,
         )
@@ -252,15 +272,48 @@ impl Device {
         if let Some(references) = self.cache.take(count) {
             return Ok(references);
         }
+        if let Some(references) = self.take_from_others(count) {
+            return Ok(references);
+        }
 
         let own = self.cache.nr_idle();
-        if own < count {
+        if References::alloc(1, self.limits.reserve).is_ok() {
+            // There are enough, but not in a row. What devices keep may be in between.
+            for other in DEVICES.lock().iter() {
+                drop(other.cache.drain());
+            }
+        } else if own < count {
             return Err(error);
         }
 
         // They may form a run with others. What was there already is not taken from the reserve.
         drop(self.cache.drain());
         self.alloc_others(count, self.limits.reserve.saturating_sub(own))
+    }
+
+    /// Gets references that another device keeps for itself, and does not use.
+    fn take_from_others(&self, count: u32) -> Option<References> {
+        let take = |count| {
+            DEVICES
+                .lock()
+                .iter()
+                .find_map(|other| other.cache.part_with(count))
+        };
+
+        // A block is worth more than a few of its references, which can't be put back into a cache.
+        if self.cache.is_empty() {
+            if let Some(block) = take(BLOCK) {
+                self.fill_with(block);
+                if let Some(references) = self.cache.take(count) {
+                    return Some(references);
+                }
+            }
+        }
+
+        let references = take(count)?;
+
+        self.others.add(i64::from(count), Relaxed);
+        Some(references)
     }
 
     /// Gets references that are not from the cache.
@@ -288,10 +341,13 @@ impl Device {
     /// Fills the cache if there is nothing that belongs there.
     #[cold]
     fn fill(&self) {
-        let Ok(block) = References::alloc(BLOCK, self.limits.reserve) else {
-            return;
-        };
+        if let Ok(block) = References::alloc(BLOCK, self.limits.reserve) {
+            self.fill_with(block);
+        }
+    }
 
+    /// Fills the cache with a block, if there is nothing that belongs there.
+    fn fill_with(&self, block: References) {
         // What is not needed is given back without the lock.
         let rest = {
             let _guard = self.bounced.lock();

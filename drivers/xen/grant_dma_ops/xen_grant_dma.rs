@@ -52,7 +52,7 @@ use kernel::{
         PAGE_SIZE, //
     },
     prelude::*,
-    types::ForeignOwnable,
+    sync::Arc,
     xen::grant::{
         self,
         DomId,
@@ -106,6 +106,12 @@ kernel::sync::global_lock! {
         Quarantine::new();
 }
 
+kernel::sync::global_lock! {
+    // SAFETY: As above.
+    pub(crate) unsafe(uninit) static DEVICES: SpinLockIrq<kernel::list::List<Device>> =
+        kernel::list::List::new();
+}
+
 /// Has [`xen_grant_dma_retry`] called in a while.
 pub(crate) fn queue_retry() {
     // SAFETY: There are no requirements.
@@ -121,6 +127,8 @@ pub(crate) fn queue_retry() {
 unsafe extern "C" fn xen_grant_dma_start() {
     // SAFETY: This is called once.
     unsafe { QUARANTINE.init() };
+    // SAFETY: As above.
+    unsafe { DEVICES.init() };
 }
 
 /// Releases what backends have let go of, and returns whether there is something left.
@@ -142,7 +150,7 @@ extern "C" fn xen_grant_dma_retry() -> bool {
 extern "C" fn xen_grant_dma_create(backend: u32, isolate: bool) -> *const bindings::dma_map_ops {
     match create(backend, isolate) {
         Ok(device) => {
-            let device: *mut Device = device.into_foreign().cast();
+            let device = Arc::into_raw(device);
 
             // SAFETY: It is a device, as it has just been made.
             unsafe { &raw const (*device).ops }
@@ -152,15 +160,18 @@ extern "C" fn xen_grant_dma_create(backend: u32, isolate: bool) -> *const bindin
 }
 
 /// Does the work of [`xen_grant_dma_create`].
-fn create(backend: u32, isolate: bool) -> Result<Pin<KBox<Device>>> {
+fn create(backend: u32, isolate: bool) -> Result<Arc<Device>> {
     let backend = DomId::new(backend)?;
-
-    Device::new(
+    let listed = Device::new(
         operations(isolate),
         backend,
         isolate,
         Limits::new(grant::capacity()),
-    )
+    )?;
+    let device = listed.clone_arc();
+
+    DEVICES.lock().push_back(listed);
+    Ok(device)
 }
 
 /// Returns the device that operations belong to.
@@ -185,14 +196,16 @@ unsafe fn device_of<'a>(ops: *const bindings::dma_map_ops) -> &'a Device {
 /// `ops` must be what [`xen_grant_dma_create`] has returned. Nothing uses them any more.
 #[export]
 unsafe extern "C" fn xen_grant_dma_destroy(ops: *const bindings::dma_map_ops) {
-    // SAFETY: As required from the caller.
-    unsafe { device_of(ops) }.retire();
-
     // SAFETY: The operations are part of a device, as required from the caller.
-    let device = unsafe { kernel::container_of!(ops.cast_mut(), Device, ops) };
-
+    let device = unsafe { kernel::container_of!(ops, Device, ops) };
     // SAFETY: It was handed over by `xen_grant_dma_create`, and is not used any more.
-    drop(unsafe { Pin::<KBox<Device>>::from_foreign(device.cast()) });
+    let device = unsafe { Arc::from_raw(device) };
+
+    // SAFETY: It can't be in another list, as there is none.
+    let listed = unsafe { DEVICES.lock().remove(&device) };
+
+    device.retire();
+    drop(listed);
 }
 
 /// Says what a device has and has done.

@@ -692,6 +692,19 @@ static void unmap_pages(struct xgd_map *maps, uint32_t nr)
 		do_unmap(maps[--nr].id, 0);
 }
 
+/* Has no device keep references but one. */
+static void rebind_others(uint32_t dev)
+{
+	struct xgd_info info = { };
+	uint32_t i;
+
+	for (i = 0; !call(XGD_IOC_INFO, &info); i++, info.index = i) {
+		if (i != dev && info.attached)
+			rebind(i);
+		info.restricted = 0;
+	}
+}
+
 static void exhaustion_is_survived(void)
 {
 	uint32_t dev = get_device("gdt-plain"), i, nr;
@@ -700,6 +713,7 @@ static void exhaustion_is_survived(void)
 	struct xgd_map map;
 	int ret;
 
+	rebind_others(dev);
 	ret = call_value(XGD_IOC_EXHAUST, 3);
 	XT_CHECK(ret > 0, "take all references: %s", strerror(-ret));
 	ret = try_map(dev, buffer.id, 0, 200 * XEN_PAGE, XGD_BIDIRECTIONAL, 0,
@@ -725,6 +739,89 @@ static void exhaustion_is_survived(void)
 
 	call_value(XGD_IOC_EXHAUST, ~0UL);
 	exchange(dev, buffer.id, 0, 65536, XGD_BIDIRECTIONAL, 0);
+}
+
+/* However many there are in all: not the last ones, which others need. */
+static void reserve_is_left(void)
+{
+	enum { PAGES = 512 };
+	static struct xgd_map large[80], small[PAGES];
+	uint32_t dev = get_fresh_attached(), nr, nr_small;
+	int before = free_refs(), after, left;
+	uint64_t max = get_info(dev).max_mapping;
+	uint32_t size = max < PAGES * XEN_PAGE ? max : PAGES * XEN_PAGE;
+	struct xgd_buffer buffer;
+
+	for (nr = 0; nr < ARRAY_SIZE(large); nr++) {
+		buffer = get_buffer(XGD_PAGES, size);
+		if (try_map(dev, buffer.id, 0, size, XGD_BIDIRECTIONAL, 0,
+			    &large[nr]))
+			break;
+	}
+	XT_CHECK(nr && nr < ARRAY_SIZE(large), "%u buffers are mapped", nr);
+	nr_small = map_pages(dev, buffer.id, small, PAGES);
+	XT_CHECK(nr_small < PAGES, "%u pages are mapped", nr_small);
+	left = free_refs();
+	ksft_print_msg("of %d references %d are left, with %u buffers of %u bytes and %u pages\n",
+		       before, left, nr, size, nr_small);
+	XT_CHECK(left >= before / 16, "%d references are left of %d", left,
+		 before);
+	XT_CHECK(!backend_read(large[nr - 1].dma, found, XEN_PAGE),
+		 "the backend cannot read the last buffer");
+
+	unmap_pages(small, nr_small);
+	unmap_pages(large, nr);
+	after = free_refs();
+	XT_CHECK(after >= before - MAX_CACHED, "%d references were free, now %d",
+		 before, after);
+	exchange(dev, buffer.id, 0, 65536, XGD_BIDIRECTIONAL, 0);
+}
+
+/* What one device keeps for later is there for another that has nothing. */
+static void idle_references_are_shared(void)
+{
+	uint32_t idle = get_device("gdt-plain"), dev = get_fresh_attached();
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 512 * XEN_PAGE);
+	struct xgd_buffer other = get_buffer(XGD_PAGES, 64 * XEN_PAGE);
+	static struct xgd_map maps[512], kept[64];
+	uint32_t i, j, nr, nr_kept;
+	struct xgd_map map;
+	int ret;
+
+	rebind(idle);
+	nr_kept = map_pages(idle, other.id, kept, MAX_CACHED);
+	XT_CHECK(nr_kept == MAX_CACHED, "%u maps", nr_kept);
+	unmap_pages(kept, nr_kept);
+
+	ret = call_value(XGD_IOC_EXHAUST, 0);
+	XT_CHECK(ret > 0, "take all references: %s", strerror(-ret));
+	nr = map_pages(dev, buffer.id, maps, ARRAY_SIZE(maps));
+	XT_CHECK(nr && nr < ARRAY_SIZE(maps), "%u pages are mapped", nr);
+	for (i = 0; i < nr_kept; i++) {
+		for (j = 0; j < nr; j++)
+			if (ref_of(maps[j].dma) == ref_of(kept[i].dma))
+				break;
+		XT_CHECK(j < nr, "%u pages are mapped, with reference %u idle",
+			 nr, ref_of(kept[i].dma));
+	}
+	for (i = 0; i < nr; i++)
+		XT_CHECK(!backend_read(maps[i].dma, found, XEN_PAGE),
+			 "the backend cannot read %u of %u", i, nr);
+	ret = try_map(idle, other.id, 0, 1, XGD_BIDIRECTIONAL, 0, &map);
+	XT_CHECK(ret == -EIO, "there is one more: %d", ret);
+
+	/* It goes back and forth, and nobody else gets hold of it. */
+	for (i = 0; i < 100; i++) {
+		unmap_pages(maps, nr);
+		nr_kept = map_pages(idle, other.id, kept, MAX_CACHED);
+		XT_CHECK(nr_kept == MAX_CACHED, "%u maps in round %u", nr_kept,
+			 i);
+		unmap_pages(kept, nr_kept);
+		nr = map_pages(dev, buffer.id, maps, MAX_CACHED);
+		XT_CHECK(nr == MAX_CACHED, "%u maps in round %u", nr, i);
+	}
+	unmap_pages(maps, nr);
+	call_value(XGD_IOC_EXHAUST, ~0UL);
 }
 
 static void unpopulated_page_is_refused(void)
@@ -926,7 +1023,8 @@ static long rebind_under_load(uint32_t dev, uint32_t other, uint32_t nr)
 static void rebinding_under_load(void)
 {
 	uint32_t dev = get_fresh_attached(), other = get_device("gdt-plain");
-	const uint32_t nr = 40;
+	/* Enough for a page each to stand out from what comes and goes. */
+	const uint32_t nr = 150;
 	int before, after;
 	long lost;
 
@@ -1592,6 +1690,10 @@ static const struct xt_test tests[] = {
 	{ "references come back", references_come_back },
 	{ "mapping fails when references run out, and works when they are back",
 	  exhaustion_is_survived },
+	{ "one device does not get the last references, and gives all back",
+	  reserve_is_left, NULL, FAILS, "there is no reserve" },
+	{ "a device gets references that another keeps, when there are no others",
+	  idle_references_are_shared, NULL, FAILS, "devices keep none" },
 	{ "devices are used from many CPUs at once", many_at_once },
 	{ "a device without VIRTIO_F_ACCESS_PLATFORM is refused",
 	  features_are_required },
