@@ -15,7 +15,9 @@
  * tries, since a timer interrupt can only add to one.
  *
  * What the grant DMA operations take is timed in the kernel, many calls in one
- * go, with interrupts off where that may be.
+ * go, with interrupts off where that may be.  That is measured for parts of a
+ * frame too: granted with all of the frame, kept apart from what else is there,
+ * and the copying alone.
  */
 
 #include <fcntl.h>
@@ -321,7 +323,7 @@ static const struct {
 };
 
 /* A device that grants; negative: an errno. */
-static int open_grant_dma(uint32_t *index)
+static int open_grant_dma(const char *name, uint32_t *index)
 {
 	struct xgd_attach attach = { .virtio_id = XGD_VIRTIO_ID };
 	struct xgd_info info = { .index = 0 };
@@ -336,7 +338,7 @@ static int open_grant_dma(uint32_t *index)
 			close(fd);
 			return -ENODEV;
 		}
-		if (!strcmp(info.name, "gdt-plain"))
+		if (!strcmp(info.name, name))
 			break;
 	}
 	attach.index = info.index;
@@ -350,30 +352,87 @@ static int open_grant_dma(uint32_t *index)
 }
 
 /* The least of several tries; negative: an errno. */
+static int64_t time_cycles(int fd, struct xgd_cycle *cycle)
+{
+	int64_t best = INT64_MAX;
+	int i;
+
+	for (i = 0; i < TRIES; i++) {
+		if (ioctl(fd, XGD_IOC_CYCLE, cycle))
+			return -errno;
+		if (cycle->failed)
+			return -EIO;
+		best = least(best, cycle->ns);
+	}
+
+	return best;
+}
+
 static int64_t time_dma(int fd, uint32_t index, enum xgd_op op, size_t what)
 {
 	struct xgd_cycle cycle = {
 		.index = index, .op = op, .nr_pages = dma_ops[what].nr_pages,
 		.repeat = dma_ops[what].repeat, .flags = dma_ops[what].flags,
 	};
-	int64_t best = INT64_MAX;
-	int i;
 
-	for (i = 0; i < TRIES; i++) {
-		if (ioctl(fd, XGD_IOC_CYCLE, &cycle))
-			return -errno;
-		if (cycle.failed)
-			return -EIO;
-		best = least(best, cycle.ns);
+	return time_cycles(fd, &cycle);
+}
+
+static void measure_bytes(int fd, uint32_t index, const char *name,
+			  enum xgd_op op, uint32_t bytes)
+{
+	struct xgd_cycle cycle = {
+		.index = index, .op = XGD_OP_NOP, .nr_pages = 1, .bytes = bytes,
+		.repeat = 256, .flags = XGD_IRQS_OFF,
+	};
+	int64_t time, nop;
+	char key[64];
+
+	snprintf(key, sizeof(key), "sub_page.%s_%u", name, bytes);
+	nop = time_cycles(fd, &cycle);
+	cycle.op = op;
+	time = time_cycles(fd, &cycle);
+	if (nop < 0 || time < 0)
+		no_result(key, strerror(-(nop < 0 ? nop : time)));
+	else
+		result(key, (time - nop) / cycle.repeat);
+}
+
+#define ISOLATE	"/sys/module/xen_grant_dma_ops/parameters/isolate"
+
+static void measure_sub_page(void)
+{
+	static const uint32_t sizes[] = { 16, 64, 256, 1024, 2048, 4095, 4096 };
+	const char *isolated = "gdt-isolate";
+	uint32_t index;
+	int fd, bad;
+	size_t i;
+
+	fd = open_grant_dma("gdt-plain", &index);
+	if (fd < 0)
+		return;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		measure_bytes(fd, index, "granted", XGD_OP_MAP, sizes[i]);
+	close(fd);
+
+	bad = xt_write_file(ISOLATE, isolated);
+	fd = bad ? -1 : open_grant_dma(isolated, &index);
+	if (fd < 0) {
+		no_result("sub_page.isolated", "devices cannot be isolated");
+		return;
 	}
-
-	return best;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		measure_bytes(fd, index, "isolated", XGD_OP_MAP, sizes[i]);
+		/* To the buffer and back: twice. */
+		measure_bytes(fd, index, "copied_twice", XGD_OP_SYNC, sizes[i]);
+	}
+	close(fd);
 }
 
 static void measure_grant_dma(void)
 {
 	uint32_t index = 0;
-	int fd = open_grant_dma(&index);
+	int fd = open_grant_dma("gdt-plain", &index);
 	int64_t time, nop;
 	size_t i;
 
@@ -426,6 +485,7 @@ int main(void)
 	measure_warm(fd, 2048, 8);
 	close(fd);
 	measure_grant_dma();
+	measure_sub_page();
 
 	return KSFT_PASS;
 }

@@ -1508,14 +1508,25 @@ static long ioctl_exhaust(unsigned long keep)
 	return total;
 }
 
+static size_t cycle_size(const struct xgd_cycle *req)
+{
+	return req->bytes ?: (size_t)req->nr_pages << PAGE_SHIFT;
+}
+
 static int cycle_once(struct device *dev, struct xgd_cycle *req,
 		      struct xgd_obj *buffer, struct sg_table *sgt)
 {
-	size_t size = (size_t)req->nr_pages << PAGE_SHIFT;
+	size_t size = cycle_size(req);
 	dma_addr_t dma;
 	void *addr;
 
 	switch (req->op) {
+	case XGD_OP_SYNC:
+		dma_sync_single_for_cpu(dev, buffer->dma, size,
+					DMA_BIDIRECTIONAL);
+		dma_sync_single_for_device(dev, buffer->dma, size,
+					   DMA_BIDIRECTIONAL);
+		break;
 	case XGD_OP_MAP:
 		dma = dma_map_single(dev, buffer->addr, size,
 				     DMA_BIDIRECTIONAL);
@@ -1576,6 +1587,8 @@ static long ioctl_cycle(void __user *arg)
 	if (req.op >= XGD_NR_OPS || !req.nr_pages ||
 	    req.nr_pages > XGD_MAX_ENTRIES || req.repeat > XGD_MAX_REPEAT)
 		return -EINVAL;
+	if (req.bytes > req.nr_pages << PAGE_SHIFT)
+		return -EINVAL;
 	if (req.flags & XGD_IRQS_OFF &&
 	    (req.op == XGD_OP_COHERENT || req.repeat > 1000))
 		return -EINVAL;
@@ -1606,7 +1619,19 @@ static long ioctl_cycle(void __user *arg)
 			sg_set_page(sg, buffer->pages[2 * i], PAGE_SIZE, 0);
 	}
 
+	if (req.op == XGD_OP_SYNC) {
+		buffer->dma = dma_map_single(dev->parent, buffer->addr,
+					     cycle_size(&req),
+					     DMA_BIDIRECTIONAL);
+		ret = dma_mapping_error(dev->parent, buffer->dma);
+		if (ret)
+			goto out;
+	}
+
 	cycle_all(dev->parent, &req, buffer, &sgt);
+	if (req.op == XGD_OP_SYNC)
+		dma_unmap_single(dev->parent, buffer->dma, cycle_size(&req),
+				 DMA_BIDIRECTIONAL);
 	if (copy_to_user(arg, &req, sizeof(req)))
 		ret = -EFAULT;
 	sg_free_table(&sgt);

@@ -3,10 +3,10 @@
  * What the module test_xen_grant_dma and the programs that use it share.
  *
  * The module is a virtio transport: for each node of the device tree that is
- * compatible with "xen,grant-dma-test", and for each of QEMU's pci-testdev, there
- * is a device, which a virtio device can be attached to.  Its other half plays the backend: it takes a DMA
- * address for what a backend has to take it for, a grant reference, and maps
- * that in its own domain.
+ * compatible with "xen,grant-dma-test", and for each of QEMU's pci-testdev,
+ * there is a device, which a virtio device can be attached to.  Its other half
+ * plays the backend: it takes a DMA address for what a backend has to take it
+ * for, a grant reference, and maps that in its own domain.
  *
  * An open file owns buffers, mappings and what the backend holds.  Closing it
  * lets go of all of them.
@@ -263,6 +263,7 @@ enum xgd_op {
 	XGD_OP_MAP,		/* dma_map_single() and unmap */
 	XGD_OP_SG,		/* dma_map_sg(), an entry for each page */
 	XGD_OP_COHERENT,	/* dma_alloc_coherent() and free */
+	XGD_OP_SYNC,		/* for the CPU and for the device, one mapping */
 	XGD_NR_OPS,
 };
 
@@ -274,6 +275,8 @@ enum xgd_op {
  * @repeat: how often
  * @flags: XGD_IRQS_OFF, which allocations cannot be done with
  * @failed: out: how many times it was refused
+ * @bytes: of so many bytes instead; not of a list
+ * @pad: unused
  * @ns: out: what all of it took
  */
 struct xgd_cycle {
@@ -283,6 +286,8 @@ struct xgd_cycle {
 	__u32 repeat;
 	__u32 flags;
 	__u32 failed;
+	__u32 bytes;
+	__u32 pad;
 	__u64 ns;
 };
 
