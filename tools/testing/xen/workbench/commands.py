@@ -266,6 +266,12 @@ def _test_boots(bench, kernels):
             for boot in bench.testing(impl, kernel, layout):
                 boots.append((f"kselftests, {name} kernel, layout {layout}",
                               boot))
+        boots.append((f"grant_dma, {name} kernel, a small grant table",
+                      Boot(bench, kernel, f"{impl}-small-table",
+                           xen=bench.hypervisor.stock,
+                           limit=bench.menu.number("TIME_LIMIT"),
+                           extra=["-X", "gnttab_max_frames=2"],
+                           kargs="xentest.test=grant_dma")))
         if bench.hypervisor.debug:
             boots.append((f"kselftests, {name} kernel, debug build of Xen",
                           Boot(bench, kernel, f"{impl}-debug-xen",
