@@ -187,7 +187,8 @@ def own_tests(bench):
     result = Result()
     text = log.read_text(errors="replace")
     for name, outcome in re.findall(
-            r"^(test\w+ \([\w.]+\))[^\n]*? \.\.\. (?:.*?)"
+            # The description, if there is one, stands on a line of its own.
+            r"^(test\w+ \([\w.]+\))(?:\n[^\n]*?)?? \.\.\. (?:.*?)"
             r"(ok|FAIL|ERROR|skipped [^\n]*)$", text, re.M | re.S):
         if outcome == "ok":
             result.passed += 1
