@@ -89,6 +89,8 @@ def domains(settings):
                      for text in boot.problems]
         problems += [f"guest {boot.name}: {name} (log: {boot.log})"
                      for name in boot.result.failures]
+        problems += [f"guest {boot.name}: skipped: {name} (log: {boot.log})"
+                     for name in boot.result.skips]
     problems += [f"not measured: {name}" for name in FIGURES
                  if name not in found]
     say.line()
@@ -100,8 +102,6 @@ def domains(settings):
              f"{len(names):>12}")
     say.line(f"kselftests: {total.passed} passed, {total.failed} failed, "
              f"{total.skipped} skipped")
-    for name in total.skips:
-        say.line(f"  skipped: {name}")
     for text in problems:
         say.line(f"FAILED: {text}")
     if not problems:

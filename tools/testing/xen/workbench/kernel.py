@@ -88,6 +88,8 @@ class Kernel:
         text = self.wanted()
         stamp = self.dir / "config.wanted"
         stamp.unlink(missing_ok=True)
+        # Test modules are not built anew for another configuration.
+        cache.remove(self.dir / "farm")
         fragment = self.dir / "fragment.config"
         fragment.write_text(text)
         script = """
