@@ -276,19 +276,22 @@ impl Device {
             return Ok(references);
         }
 
-        let own = self.cache.nr_idle();
-        if References::alloc(1, self.limits.reserve).is_ok() {
+        let reserve = if References::alloc(1, self.limits.reserve).is_ok() {
             // There are enough, but not in a row. What devices keep may be in between.
             for other in DEVICES.lock().iter() {
                 drop(other.cache.drain());
             }
-        } else if own < count {
+            self.limits.reserve
+        } else if self.cache.nr_idle() >= count {
+            // As many as this device gives up it may have, as that takes none from the reserve.
+            0
+        } else {
             return Err(error);
-        }
+        };
 
-        // They may form a run with others. What was there already is not taken from the reserve.
+        // They may form a run with others.
         drop(self.cache.drain());
-        self.alloc_others(count, self.limits.reserve.saturating_sub(own))
+        self.alloc_others(count, reserve)
     }
 
     /// Gets references that another device keeps for itself, and does not use.
