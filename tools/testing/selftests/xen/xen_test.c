@@ -1213,6 +1213,8 @@ static void run_test(const struct xt_part *part, const struct xt_test *test)
 	int ret;
 
 	if (!layouts)
+		layouts = part->layouts;
+	if (!layouts)
 		layouts = "default one fragmented low several";
 	if (!xt_layout_is(layouts)) {
 		ksft_test_result_code(KSFT_SKIP, test->name,

@@ -45,9 +45,12 @@ int xt_main(const struct xt_test *tests, size_t nr_tests);
  * @name: what it is called
  * @is_rust: whether this kernel has the one that is written in Rust
  * @prepare: loads what the tests need; ends the program if it cannot be had
+ * @layouts: the layouts that those of its tests are for that do not say; NULL:
+ *	those in which the pool has pages
  */
 struct xt_part {
 	const char *name;
+	const char *layouts;
 	bool (*is_rust)(void);
 	void (*prepare)(void);
 };
