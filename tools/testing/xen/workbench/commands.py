@@ -227,13 +227,14 @@ def test(settings):
         checked.build()
         tally.add("clippy", checks.clippy(checked))
         boots += _checked_boots(bench, checked)
-    boots += _test_boots(bench, kernels)
     if "rust" in kernels and bench.menu.on("PAGE_4K"):
         boots += [(f"two domains: {boot.name}", boot)
-                  for boot in domains.boots_of(bench, kernels["rust"])]
+                  for boot in domains.boots_of(bench, kernels["rust"],
+                                                short=True)]
     elif "rust" in kernels:
         tally.add("two domains", Result(
             skipped=1, skips=["they need pages of 4 KiB"]))
+    boots += _test_boots(bench, kernels)
     bench.boot_all([boot for _, boot in boots])
     for title, boot in boots:
         tally.add_boot(title, boot)
