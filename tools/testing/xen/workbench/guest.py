@@ -6,6 +6,8 @@ import re
 from . import ktap, proc, say, splat
 from .errors import Failure
 
+# What the tests say then, which is no reason to skip them in here.
+NO_MODULE = re.compile(r"SKIP no /dev/test_xen_\w+:")
 MEASURE = re.compile(r"^MEASURE ([\w.]+) (?:(-?\d+)|skip ?(.*))\s*$")
 
 
@@ -77,6 +79,9 @@ class Boot:
                           proc.tail_of(self.log))
         for found in splat.find_splats(self.lines)[:5]:
             self.problems.append(f"on the console: {found}")
+        if any(NO_MODULE.search(line) for line in self.lines):
+            self.problems.append("a test module could not be loaded, so that "
+                                 "tests were skipped")
         if status == 3 or status is None:
             self.problems.append(
                 f"the guest did not end within {self.limit} s")
