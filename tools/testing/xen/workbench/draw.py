@@ -57,7 +57,8 @@ def main(source, target):
         panel(axes, results, bench, title)
     both[0].set_ylabel("instructions, alloc + free")
     figure.tight_layout()
-    metadata = {"Date": None} if target.endswith(".svg") else None
+    metadata = ({"Date": None, "Creator": None} if target.endswith(".svg")
+                else None)
     figure.savefig(target, metadata=metadata, dpi=110, facecolor="white")
 
 
