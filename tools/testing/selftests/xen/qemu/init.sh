@@ -8,8 +8,7 @@
 #   xentest.run=domains     run only the tests between two domains
 #   xentest.run=shell       an interactive shell
 #   xentest.run=none        nothing: boot and power off
-#   xentest.run=solo        one test that may bring the kernel down
-#   xentest.test=NAME       with solo, selftests or domains: which test
+#   xentest.test=NAME       with selftests or domains: which test
 #   xentest.rounds=N        with domains: how often four frames come and go
 #   xentest.timeout=N       with selftests: seconds for each, whatever they say
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
@@ -69,9 +68,6 @@ selftests)
 		(cd $tests &&
 		 ./run_kselftest.sh $what ${timeout:+-o "$timeout"})
 	fi
-	;;
-solo)
-	(cd $tests/xen && "./$only")
 	;;
 measure | bench | domains)
 	if [ -x "$tests/xen/$run" ]; then
