@@ -232,10 +232,33 @@ if [ -n "$interactive" ]; then
 	exit
 fi
 
+# Where a guest hangs shows too late when it is killed. So shortly before it is
+# asked for its blocked tasks and for what its CPUs do, by SysRq (which is Ctrl-O
+# on a console of Xen); and in case that it does not answer, Xen is asked for its
+# registers.
+ask_where()
+{
+	begin=$(($(date +%s) + limit - (limit > 30 ? 15 : 5)))
+	while kill -0 "$qemu" 2>/dev/null; do
+		if [ "$(date +%s)" -ge "$begin" ]; then
+			echo "vmtest: no end yet, asking where it is" >&2
+			printf '\0178\017w\017l' >&3
+			sleep 2
+			printf '\001\001\0010' >&3
+			break
+		fi
+		sleep 1
+	done
+}
+
 console=$work/console
-mkfifo "$console"
-timeout -k 5 "$limit" qemu-system-aarch64 "$@" </dev/null >"$console" 2>&1 &
+keys=$work/keys
+mkfifo "$console" "$keys"
+# For reading as well, so that neither side waits for the other.
+exec 3<>"$keys"
+timeout -k 5 "$limit" qemu-system-aarch64 "$@" <&3 3>&- >"$console" 2>&1 &
 qemu=$!
+ask_where >/dev/null &
 done=1
 while IFS= read -r text; do
 	printf '%s\n' "$text"
