@@ -21,7 +21,7 @@
 #define XEN_PAGE	4096U
 #define GRANT_ADDR	0x8000000000000000ULL
 #define PARAM		"/sys/module/xen_grant_dma_ops/parameters/isolate"
-#define WAIT_SECONDS	10
+#define WAIT_SECONDS	5
 /* What a device may keep for the next mapping. */
 #define MAX_CACHED	64
 
@@ -975,8 +975,7 @@ static void cycle_until(const int *stop, uint32_t *rounds, uint32_t op,
 	_exit(-ret);
 }
 
-/* Returns how many KiB are gone after it. */
-/* Returns how much RAM is gone, and how often it was done in *nr. */
+/* Returns how many KiB of RAM are gone after it, and how often it was done in *nr. */
 static long rebind_under_load(uint32_t dev, uint32_t other, uint32_t *nr)
 {
 	static const uint32_t nr_pages[] = { 1, 13, 70, 40 };
