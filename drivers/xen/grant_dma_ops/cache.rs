@@ -287,12 +287,6 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// How many references can be had.
-    #[inline]
-    pub(crate) fn nr_idle(&self) -> u32 {
-        self.map.idle().count_ones()
-    }
-
     /// Hands out `count` references.
     #[inline]
     pub(crate) fn take(&mut self, count: u32) -> Option<References> {

@@ -638,14 +638,14 @@ impl Device {
 
         let len = list.len();
         let mapped = if self.isolated {
-            list.map(self.limits.longest, |buffer| {
+            list.map(self.limits.longest, |buffer, _| {
                 self.map(owner, buffer, transfer)
             })
         } else {
             let mut supply = self.supply(len);
-            let mapped = list.map(self.limits.longest, |buffer| {
+            let mapped = list.map(self.limits.longest, |buffer, rest| {
                 let count = buffer.span().frames();
-                let references = supply.take(count, self)?;
+                let references = supply.take(count, rest, self)?;
                 let granted = buffer.grant(references, self.backend, transfer.access());
 
                 owner.trace_map(&granted);
@@ -676,13 +676,11 @@ impl Device {
             self.fill();
         }
 
-        let lent = self.cache.lend(buffers);
-
+        // Each buffer needs one or more.
         Supply {
-            // Each buffer needs one or more of these.
-            left: buffers.saturating_sub(lent.nr_idle()),
-            lent,
+            lent: self.cache.lend(buffers),
             run: None,
+            has_tried: false,
         }
     }
 
@@ -833,23 +831,27 @@ struct Supply {
     lent: CachePart,
     /// Others, in one run.
     run: Option<References>,
-    /// How many buffers there are beyond those that `lent` is enough for.
-    left: u32,
+    /// Whether that run has been asked for. If there is none, then each buffer gets its own.
+    has_tried: bool,
 }
 
 impl Supply {
-    /// Takes some in a row.
+    /// Takes some in a row, for the first buffer of those that are left.
     #[inline]
-    fn take(&mut self, count: u32, device: &Device) -> Result<References> {
-        if let Some(references) = self.lent.take(count) {
-            return Ok(references);
+    fn take(&mut self, count: u32, rest: &List, device: &Device) -> Result<References> {
+        match self.lent.take(count) {
+            Some(references) => Ok(references),
+            None => self.take_others(count, rest, device),
         }
-        if self.run.is_none() {
-            // Enough for all that follow, if they are like this one. If there is no such run each
-            // buffer gets its own.
-            let more = self.left.saturating_mul(count).max(count);
+    }
 
-            self.run = device.alloc_others(more, device.limits.reserve).ok();
+    /// Does what [`Self::take`] does where those of the cache are not enough.
+    fn take_others(&mut self, count: u32, rest: &List, device: &Device) -> Result<References> {
+        if !self.has_tried {
+            self.has_tried = true;
+            self.run = device
+                .alloc_others(rest.frames(), device.limits.reserve)
+                .ok();
         }
         match self.run.take().map(|run| run.split_at(count)) {
             Some(Ok((now, rest))) => {

@@ -118,22 +118,46 @@ impl List {
         self.len
     }
 
-    /// Has access granted to the memory of one entry after the other, by `grant`.
+    /// How many frames the buffers touch together.
+    pub(crate) fn frames(&self) -> u32 {
+        // SAFETY: By the type invariants there are that many.
+        let entries = unsafe { entries(self.first, self.len) };
+
+        entries
+            .map(|entry| {
+                // SAFETY: It is an entry of a list.
+                let offset = unsafe { (*entry).offset };
+                // SAFETY: As above.
+                let len = unsafe { (*entry).length };
+
+                // CAST: `usize` is at least as wide.
+                Span::new(offset.into(), len as usize).map_or(0, |span| span.frames())
+            })
+            .fold(0, u32::saturating_add)
+    }
+
+    /// Has access granted to the memory of one entry after the other, by `grant`, which is given
+    /// what is left of the list too, from that entry on.
     ///
     /// None may touch more than `longest` frames. If one fails, those before it are returned.
     #[inline]
     pub(crate) fn map(
         self,
         longest: u32,
-        mut grant: impl FnMut(Buffer) -> Result<Granted>,
+        mut grant: impl FnMut(Buffer, &Self) -> Result<Granted>,
     ) -> Result<(), (Error, MappedList)> {
         // SAFETY: By the type invariants there are that many.
         let entries = unsafe { entries(self.first, self.len) };
 
         for (entry, nr) in entries.zip(0..) {
+            // INVARIANT: `nr` entries are before this one.
+            let rest = Self {
+                first: entry,
+                len: self.len - nr,
+            };
             // SAFETY: It is an entry of a list.
             let granted = unsafe { buffer(entry, longest) }
-                .and_then(|buffer| Ok((grant(buffer)?, buffer.span().offset())));
+                .and_then(|buffer| Ok((grant(buffer, &rest)?, buffer.span().offset())));
 
             match granted {
                 // SAFETY: It is an entry that no one else accesses.
