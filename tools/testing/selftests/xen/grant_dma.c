@@ -954,6 +954,11 @@ static void rebinding_leaves_nothing(void)
 		 after);
 }
 
+static uint32_t pages_of(uint32_t nr_frames)
+{
+	return (nr_frames * XEN_PAGE + xt_page_size() - 1) / xt_page_size();
+}
+
 /* Maps and unmaps until it is told to stop; ends the process. */
 static void cycle_until(const int *stop, uint32_t *rounds, uint32_t op,
 			uint32_t index, uint32_t nr_pages, bool may_be_unbound)
@@ -975,15 +980,15 @@ static void cycle_until(const int *stop, uint32_t *rounds, uint32_t op,
 	_exit(-ret);
 }
 
-/* Returns how many KiB of RAM are gone after it, and how often it was done in *nr. */
+/* Returns how many KiB are gone after it; how often it was done is in *nr. */
 static long rebind_under_load(uint32_t dev, uint32_t other, uint32_t *nr)
 {
-	static const uint32_t nr_pages[] = { 1, 13, 70, 40 };
+	static const uint32_t nr_frames[] = { 1, 13, 70, 40 };
 	struct {
 		int stop;
-		uint32_t rounds[ARRAY_SIZE(nr_pages)];
+		uint32_t rounds[ARRAY_SIZE(nr_frames)];
 	} *shared;
-	pid_t pids[ARRAY_SIZE(nr_pages)];
+	pid_t pids[ARRAY_SIZE(nr_frames)];
 	const time_t end = time(NULL) + 60;
 	long before, after;
 	uint32_t i;
@@ -1000,7 +1005,7 @@ static long rebind_under_load(uint32_t dev, uint32_t other, uint32_t *nr)
 		if (!pids[i])
 			cycle_until(&shared->stop, &shared->rounds[i],
 				    XGD_OP_MAP + i % 3, i % 2 ? other : dev,
-				    nr_pages[i], !(i % 2));
+				    pages_of(nr_frames[i]), !(i % 2));
 	}
 	/* A kernel with checkers may be too slow for all. */
 	for (i = 0; i < *nr && time(NULL) < end; i++)
