@@ -146,20 +146,26 @@ class Bench:
     def boot_all(self, boots):
         """Run boots, as many at once as there are jobs (two at most).
 
-        Those that only measure are short; they fill the gaps at the end.
+        Those that count instructions come beside them, one after the other:
+        the others sleep much of their time, and a count is what it is however
+        long that takes.
         """
         workers = max(1, min(2, self.settings.jobs))
         pool = concurrent.futures.ThreadPoolExecutor(workers)
-        futures = [pool.submit(boot.run)
-                   for boot in sorted(boots, key=lambda boot: boot.count)]
+        beside = (concurrent.futures.ThreadPoolExecutor(1) if workers > 1
+                  else pool)
+        futures = [(beside if boot.count else pool).submit(boot.run)
+                   for boot in boots]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for each in (pool, beside):
+                each.shutdown(wait=False, cancel_futures=True)
             proc.end_all()
             raise
-        pool.shutdown()
+        for each in (pool, beside):
+            each.shutdown()
         return boots
 
     def patches(self):
