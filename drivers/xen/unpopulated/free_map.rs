@@ -217,6 +217,26 @@ impl FreeMap {
         len - again
     }
 
+    /// Makes a page free, and returns whether it was not before, and is in the chunk at all.
+    #[inline]
+    pub(crate) fn put_one(&mut self, place: usize) -> bool {
+        let at = place / WORD_PAGES;
+        let bit = 1 << (place % WORD_PAGES);
+
+        if place >= self.nr_pages {
+            return false;
+        }
+        let Some(word) = self.words.get_mut(at).filter(|word| **word & bit == 0) else {
+            return false;
+        };
+
+        // INVARIANT: The bit was clear, and no word below this one gets one set here.
+        *word |= bit;
+        self.hint = self.hint.min(at);
+        self.nr_used -= 1;
+        true
+    }
+
     /// Makes pages with these places free, and returns how many of them were not before.
     ///
     /// The pages must be in the chunk.
@@ -365,6 +385,26 @@ mod tests {
         assert_eq!(map.put_each([0].into_iter()), 1);
         assert_eq!(map.take_lowest(8), 0..1);
         assert_eq!(map.take_lowest(8), 511..512);
+        Ok(())
+    }
+
+    #[test]
+    fn one_page_is_made_free() -> Result {
+        let mut map = map(100, &[(67, 70)])?;
+
+        assert!(map.put_one(66));
+        assert!(map.put_one(99));
+        assert!(map.put_one(0));
+        assert_eq!(map.nr_free(), 6);
+        assert_eq!(map.take_lowest(8), 0..1);
+        assert_eq!(map.take_lowest(8), 66..70);
+
+        // This one is free already, and these are of no page.
+        assert!(!map.put_one(99));
+        assert!(!map.put_one(100));
+        assert!(!map.put_one(128));
+        assert!(!map.put_one(usize::MAX));
+        assert_eq!(map.nr_free(), 1);
         Ok(())
     }
 

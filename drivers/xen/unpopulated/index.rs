@@ -404,6 +404,35 @@ impl<B> Index<B> {
         added
     }
 
+    /// Makes one page of the chunk in `slot` free, where `place` tells its place in there, given what
+    /// stands behind that, and `now` the time.
+    ///
+    /// Returns whether it is in there, and was not free before.
+    #[inline]
+    pub(crate) fn put_one(
+        &mut self,
+        slot: usize,
+        place: impl Fn(&B) -> usize,
+        now: impl Fn() -> Jiffies,
+    ) -> bool {
+        let Some(chunk) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
+            return false;
+        };
+
+        if !chunk.free.put_one(place(&chunk.backing)) {
+            return false;
+        }
+
+        // INVARIANT: The page is counted, and `cursor` is not above its slot.
+        if chunk.is_idle() {
+            chunk.free_since = now();
+            self.totals.idle += 1;
+        }
+        self.totals.free += 1;
+        self.cursor = self.cursor.min(slot);
+        true
+    }
+
     /// Makes single pages free, at the time `now`, in any order and of any chunks, of which that of
     /// the first page is in the slot `first`.
     ///
@@ -707,6 +736,30 @@ mod tests {
         assert_eq!(put_each(&mut index, &[(1, 1)], 8, &[]), (1, 1));
         assert_eq!(index.totals().idle, 2);
         assert_eq!(index.longest_idle(10), Some(2));
+        Ok(())
+    }
+
+    #[test]
+    fn one_page_is_put_back() -> Result {
+        let mut index = index(&[64, 128])?;
+
+        assert!(index.take(192, |_, _| {}));
+        assert_eq!(index.totals().free, 0);
+
+        assert!(index.put_one(1, |_| 127, || 7));
+        assert!(!index.put_one(1, |_| 127, || 7));
+        assert!(!index.put_one(0, |_| 64, || 7));
+        assert!(!index.put_one(2, |_| 0, || 7));
+        assert_eq!(index.totals().free, 1);
+        assert_eq!(index.totals().idle, 0);
+
+        // The last page of a chunk makes it idle from then on.
+        assert_eq!(index.put(0, 0, 63, 8), 63);
+        assert!(index.put_one(0, |_| 63, || 9));
+        assert_eq!(index.totals().idle, 1);
+        assert_eq!(index.front(), Some((0, 64)));
+        assert_eq!(index.put(1, 0, 127, 9), 127);
+        assert_eq!(index.longest_idle(11), Some(2));
         Ok(())
     }
 

@@ -212,6 +212,27 @@ impl Pool {
         })
     }
 
+    /// Makes a page free, or leaves it if there is anything unusual about that.
+    #[inline]
+    fn put_one(&mut self, page: &Option<PassedPage>) -> bool {
+        let Some(page) = *page else {
+            return false;
+        };
+        let Some(slot) = chunk::slot_of(page) else {
+            return false;
+        };
+
+        if self.ready.has_one(page)
+            || !self
+                .index
+                .put_one(slot, |chunk| chunk.place(page.addr()), glue::now)
+        {
+            return false;
+        }
+        self.consider_give_back();
+        true
+    }
+
     /// Makes the first pages of `pages` free, and returns how many these are; 0 if the first page
     /// is not one of the pool.
     #[inline]
@@ -604,6 +625,14 @@ pub(crate) fn free_one(page: &Option<PassedPage>) {
     let mut pool = POOL.lock();
 
     if !pool.ready.put_one(page) {
+        free_other(pool, page);
+    }
+}
+
+/// Does what [`free_one`] does where it is not the page that was handed out last.
+#[inline(never)]
+fn free_other(mut pool: GlobalGuard<POOL>, page: &Option<PassedPage>) {
+    if !pool.put_one(page) {
         free_more(pool, core::slice::from_ref(page));
     }
 }

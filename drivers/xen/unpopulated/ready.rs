@@ -176,6 +176,27 @@ impl Ready {
         }
     }
 
+    /// Returns whether `page` is ready. If not, then it can be taken back other than by [`Self::put`].
+    #[inline]
+    pub(crate) fn has_one(&mut self, page: PassedPage) -> bool {
+        if !self.overlaps(page, 1) {
+            return false;
+        }
+
+        let addr = page.addr();
+        let known = self.pages.get(self.known()..).unwrap_or(&[]);
+        let at = |nr: usize| known.get(nr).copied().flatten();
+
+        // Mostly they are next to each other.
+        let mut nr = at(0).map_or(0, |first| first.distance_to(addr));
+        if at(nr).is_none_or(|found| found.addr() != addr) {
+            nr = known.partition_point(|known| known.is_some_and(|known| known.addr() < addr));
+        }
+        let mut near = self.known() + nr;
+
+        self.has(addr, &mut near)
+    }
+
     /// Returns whether the page with the address `addr`, which is in the span, is ready. If not,
     /// then it can be taken back other than by [`Self::put`].
     ///
@@ -385,6 +406,10 @@ mod tests {
         }
         for nr in [9, 11, 13, 22, 31, 25, 19] {
             assert!(!has(&mut ready, nr, &mut near));
+            assert!(!ready.has_one(PassedPage::nth(nr)));
+        }
+        for nr in [30, 20, 21] {
+            assert!(ready.has_one(PassedPage::nth(nr)));
         }
         assert_eq!(ready.len(), 3);
     }
