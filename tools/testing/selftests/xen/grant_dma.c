@@ -1015,6 +1015,13 @@ static long rebind_under_load(uint32_t dev, uint32_t other, uint32_t *nr)
 	for (i = 0; i < *nr && time(NULL) < end; i++)
 		rebind(dev);
 	*nr = i;
+	/* All had their turn. */
+	for (i = 0; i < ARRAY_SIZE(pids) && time(NULL) < end; ) {
+		if (__atomic_load_n(&shared->rounds[i], __ATOMIC_RELAXED))
+			i++;
+		else
+			usleep(10 * 1000);
+	}
 	__atomic_store_n(&shared->stop, 1, __ATOMIC_RELAXED);
 	for (i = 0; i < ARRAY_SIZE(pids); i++)
 		XT_CHECK(waitpid(pids[i], &status, 0) == pids[i] && !status,
@@ -1036,7 +1043,7 @@ static void rebinding_under_load(void)
 {
 	uint32_t dev = get_fresh_attached(), other = get_device("gdt-plain");
 	/* Enough for a page each to stand out from what comes and goes. */
-	const uint32_t enough = 150;
+	const uint32_t enough = 250;
 	uint32_t nr = 5;
 	int before, after;
 	long lost;
