@@ -10,6 +10,8 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/atomic.h>
+#include <linux/cpu.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
@@ -141,7 +143,25 @@ static const char *const alloc_names[] = {
 	"__kmalloc_cache_node_noprof", "krealloc_node_align_noprof",
 };
 
-static struct kprobe probes[ARRAY_SIZE(lock_names) + ARRAY_SIZE(alloc_names)];
+static const char *const mutex_names[] = { "mutex_lock", "mutex_trylock" };
+
+/* Without those that try only once, and may not get it. */
+static const char *const take_names[] = {
+	"_raw_spin_lock", "_raw_spin_lock_bh", "_raw_spin_lock_irq",
+	"_raw_spin_lock_irq_disable", "_raw_spin_lock_irqsave", "mutex_lock",
+};
+
+static const char *const drop_names[] = {
+	"_raw_spin_unlock", "_raw_spin_unlock_bh", "_raw_spin_unlock_irq",
+	"_raw_spin_unlock_irq_enable", "_raw_spin_unlock_irqrestore",
+	"mutex_unlock",
+};
+
+static const char *const wait_names[] = {
+	"queued_spin_lock_slowpath", "__mutex_lock_slowpath",
+};
+
+static struct kprobe probes[16];
 static u32 nr_probes;
 static DEFINE_MUTEX(probes_lock);
 static struct task_struct *lock_task, *alloc_task;
@@ -179,14 +199,16 @@ static void probes_off(void)
 	mutex_unlock(&probes_lock);
 }
 
-static int probes_on(const char *const names[], u32 nr,
-		     kprobe_pre_handler_t handler, u32 max_offset)
+/* Probes those that there are, at least one. */
+static int add_probes(const char *const names[], u32 nr,
+		      kprobe_pre_handler_t handler, u32 max_offset)
 {
-	u32 i, offset;
+	u32 i, offset, before = nr_probes;
 	int ret = 0;
 
-	mutex_lock(&probes_lock);
 	for (i = 0; i < nr; i++) {
+		if (nr_probes == ARRAY_SIZE(probes))
+			return -ENOSPC;
 		/* Some first instructions cannot be probed, the next can. */
 		for (offset = 0; offset <= max_offset; offset += 4) {
 			struct kprobe *probe = &probes[nr_probes];
@@ -202,12 +224,22 @@ static int probes_on(const char *const names[], u32 nr,
 		if (!ret)
 			nr_probes++;
 		else if (ret != -ENOENT)
-			break;
+			return ret;
 	}
-	if (nr_probes && (!ret || ret == -ENOENT))
-		return 0;
 
-	probes_off();
+	return nr_probes > before ? 0 : -ENOENT;
+}
+
+static int probes_on(const char *const names[], u32 nr,
+		     kprobe_pre_handler_t handler, u32 max_offset)
+{
+	int ret;
+
+	mutex_lock(&probes_lock);
+	ret = add_probes(names, nr, handler, max_offset);
+	if (ret)
+		probes_off();
+
 	return ret;
 }
 
@@ -1508,38 +1540,76 @@ static long ioctl_exhaust(unsigned long keep)
 	return total;
 }
 
+/* What is done again and again, and with what. */
+struct cycle {
+	struct xgd_cycle req;
+	struct device *dev;
+	struct xgd_obj *buffer;
+	struct sg_table sgt;
+	/* XGD_OP_FLOOR: as many references and frames as there are pages */
+	grant_ref_t first;
+	xen_pfn_t frame;
+	/* XGD_OP_POOL: room for as many */
+	struct page **pages;
+	/* On one of several CPUs */
+	struct work_struct work;
+	struct task_struct *task;
+};
+
 static size_t cycle_size(const struct xgd_cycle *req)
 {
 	return req->bytes ?: (size_t)req->nr_pages << PAGE_SHIFT;
 }
 
-static int cycle_once(struct device *dev, struct xgd_cycle *req,
-		      struct xgd_obj *buffer, struct sg_table *sgt)
+/*
+ * The least that mapping could do for Xen: an entry is valid as soon as all of
+ * it is written, and is ended if nobody has changed it.
+ */
+static noinline int floor_once(grant_ref_t first, u32 nr, xen_pfn_t frame)
 {
-	size_t size = cycle_size(req);
+	u64 *entry = (u64 *)&grant_table[first];
+	u64 value = GTF_permit_access | frame << 32;
+	bool ended = true;
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		WRITE_ONCE(entry[i], value + ((u64)i << 32));
+	for (i = 0; i < nr; i++) {
+		u64 old = value + ((u64)i << 32);
+
+		ended &= cmpxchg(&entry[i], old, 0) == old;
+	}
+
+	return ended ? 0 : -EBUSY;
+}
+
+static int cycle_once(struct cycle *cycle)
+{
+	enum dma_data_direction dir = (enum dma_data_direction)cycle->req.dir;
+	struct xgd_obj *buffer = cycle->buffer;
+	size_t size = cycle_size(&cycle->req);
+	struct sg_table *sgt = &cycle->sgt;
+	u32 nr = cycle->req.nr_pages;
+	struct device *dev = cycle->dev;
 	dma_addr_t dma;
 	void *addr;
+	int ret;
 
-	switch (req->op) {
+	switch (cycle->req.op) {
 	case XGD_OP_SYNC:
-		dma_sync_single_for_cpu(dev, buffer->dma, size,
-					DMA_BIDIRECTIONAL);
-		dma_sync_single_for_device(dev, buffer->dma, size,
-					   DMA_BIDIRECTIONAL);
+		dma_sync_single_for_cpu(dev, buffer->dma, size, dir);
+		dma_sync_single_for_device(dev, buffer->dma, size, dir);
 		break;
 	case XGD_OP_MAP:
-		dma = dma_map_single(dev, buffer->addr, size,
-				     DMA_BIDIRECTIONAL);
+		dma = dma_map_single(dev, buffer->addr, size, dir);
 		if (dma_mapping_error(dev, dma))
 			return -EIO;
-		dma_unmap_single(dev, dma, size, DMA_BIDIRECTIONAL);
+		dma_unmap_single(dev, dma, size, dir);
 		break;
 	case XGD_OP_SG:
-		if (!dma_map_sg(dev, sgt->sgl, sgt->orig_nents,
-				DMA_BIDIRECTIONAL))
+		if (!dma_map_sg(dev, sgt->sgl, sgt->orig_nents, dir))
 			return -EIO;
-		dma_unmap_sg(dev, sgt->sgl, sgt->orig_nents,
-			     DMA_BIDIRECTIONAL);
+		dma_unmap_sg(dev, sgt->sgl, sgt->orig_nents, dir);
 		break;
 	case XGD_OP_COHERENT:
 		addr = dma_alloc_coherent(dev, size, &dma,
@@ -1548,14 +1618,22 @@ static int cycle_once(struct device *dev, struct xgd_cycle *req,
 			return -ENOMEM;
 		dma_free_coherent(dev, size, addr, dma);
 		break;
+	case XGD_OP_FLOOR:
+		return floor_once(cycle->first, nr, cycle->frame);
+	case XGD_OP_POOL:
+		ret = xen_alloc_unpopulated_pages(nr, cycle->pages);
+		if (ret)
+			return ret;
+		xen_free_unpopulated_pages(nr, cycle->pages);
+		break;
 	}
 
 	return 0;
 }
 
-static void cycle_all(struct device *dev, struct xgd_cycle *req,
-		      struct xgd_obj *buffer, struct sg_table *sgt)
+static void cycle_all(struct cycle *cycle)
 {
+	struct xgd_cycle *req = &cycle->req;
 	unsigned long irqs = 0;
 	u64 start;
 	u32 i;
@@ -1565,78 +1643,371 @@ static void cycle_all(struct device *dev, struct xgd_cycle *req,
 		local_irq_save(irqs);
 	start = ktime_get_ns();
 	for (i = 0; i < req->repeat; i++)
-		if (cycle_once(dev, req, buffer, sgt))
+		if (cycle_once(cycle))
 			req->failed++;
 	req->ns = ktime_get_ns() - start;
 	if (req->flags & XGD_IRQS_OFF)
 		local_irq_restore(irqs);
 }
 
-static long ioctl_cycle(void __user *arg)
+static int cycle_check(const struct xgd_cycle *req)
 {
-	struct sg_table sgt = { };
+	u32 max = req->op == XGD_OP_SG ? XGD_MAX_ENTRIES :
+					 XGD_MAX_SIZE >> PAGE_SHIFT;
+
+	if (req->op >= XGD_NR_OPS || req->dir >= XGD_NR_DIRS ||
+	    !req->nr_pages || req->nr_pages > max ||
+	    req->repeat > XGD_MAX_REPEAT)
+		return -EINVAL;
+	if (req->bytes > req->nr_pages << PAGE_SHIFT)
+		return -EINVAL;
+	if (req->flags & XGD_IRQS_OFF &&
+	    (req->op == XGD_OP_COHERENT || req->op == XGD_OP_POOL ||
+	     req->repeat > 1000))
+		return -EINVAL;
+
+	return 0;
+}
+
+static void cycle_end(struct cycle *cycle)
+{
+	struct xgd_obj *buffer = cycle->buffer;
+	struct xgd_cycle *req = &cycle->req;
+
+	if (buffer && buffer->dma)
+		dma_unmap_single(cycle->dev, buffer->dma, cycle_size(req),
+				 (enum dma_data_direction)req->dir);
+	if (cycle->first)
+		gnttab_free_grant_reference_seq(cycle->first, req->nr_pages);
+	sg_free_table(&cycle->sgt);
+	if (buffer)
+		buffer_destroy(buffer);
+	kvfree(cycle->pages);
+}
+
+/* Gets what is needed; if that fails, cycle_end() frees what there is. */
+static int cycle_begin(struct cycle *cycle)
+{
+	struct xgd_cycle *req = &cycle->req;
 	struct xgd_obj *buffer;
 	struct scatterlist *sg;
-	struct xgd_cycle req;
+	int i, ret;
+
+	if (req->op == XGD_OP_POOL) {
+		cycle->pages = kvcalloc(req->nr_pages, sizeof(*cycle->pages),
+					GFP_KERNEL);
+		return cycle->pages ? 0 : -ENOMEM;
+	}
+
+	buffer = kzalloc_obj(*buffer);
+	if (!buffer)
+		return -ENOMEM;
+	cycle->buffer = buffer;
+	buffer->memory = req->op == XGD_OP_SG ? XGD_SCATTERED : XGD_PAGES;
+	buffer->size = req->nr_pages << PAGE_SHIFT;
+	/* No two entries of the list shall lie side by side. */
+	if (req->op == XGD_OP_SG)
+		buffer->size *= 2;
+	ret = buffer_fill(buffer);
+	if (ret)
+		return ret;
+
+	switch (req->op) {
+	case XGD_OP_SG:
+		ret = sg_alloc_table(&cycle->sgt, req->nr_pages, GFP_KERNEL);
+		if (ret)
+			return ret;
+		for_each_sg(cycle->sgt.sgl, sg, req->nr_pages, i)
+			sg_set_page(sg, buffer->pages[2 * i], PAGE_SIZE, 0);
+		return 0;
+	case XGD_OP_SYNC:
+		buffer->dma = dma_map_single(cycle->dev, buffer->addr,
+					     cycle_size(req),
+					     (enum dma_data_direction)req->dir);
+		ret = dma_mapping_error(cycle->dev, buffer->dma);
+		if (ret)
+			buffer->dma = 0;
+		return ret;
+	case XGD_OP_FLOOR:
+		if (!grant_table)
+			return -EOPNOTSUPP;
+		cycle->frame = virt_to_gfn(buffer->addr);
+		return gnttab_alloc_grant_reference_seq(req->nr_pages,
+							&cycle->first);
+	default:
+		return 0;
+	}
+}
+
+static long ioctl_cycle(void __user *arg)
+{
+	struct cycle cycle = { };
 	struct xgd_dev *dev;
 	long ret;
-	int i;
 
-	if (copy_from_user(&req, arg, sizeof(req)))
+	if (copy_from_user(&cycle.req, arg, sizeof(cycle.req)))
 		return -EFAULT;
-	if (req.op >= XGD_NR_OPS || !req.nr_pages ||
-	    req.nr_pages > XGD_MAX_ENTRIES || req.repeat > XGD_MAX_REPEAT)
-		return -EINVAL;
-	if (req.bytes > req.nr_pages << PAGE_SHIFT)
-		return -EINVAL;
-	if (req.flags & XGD_IRQS_OFF &&
-	    (req.op == XGD_OP_COHERENT || req.repeat > 1000))
-		return -EINVAL;
+	ret = cycle_check(&cycle.req);
+	if (ret)
+		return ret;
 
-	dev = get_dev(req.index);
+	dev = get_dev(cycle.req.index);
 	if (!dev)
 		return -ENODEV;
 	guard(rwsem_read)(&dev->lock);
 	if (!dev->parent->driver)
 		return -ENOLINK;
 
-	buffer = kzalloc_obj(*buffer);
-	if (!buffer)
-		return -ENOMEM;
-	buffer->memory = req.op == XGD_OP_SG ? XGD_SCATTERED : XGD_PAGES;
-	buffer->size = req.nr_pages << PAGE_SHIFT;
-	/* No two entries of the list shall lie side by side. */
-	if (req.op == XGD_OP_SG)
-		buffer->size *= 2;
-	ret = buffer_fill(buffer);
+	cycle.dev = dev->parent;
+	ret = cycle_begin(&cycle);
+	if (!ret) {
+		cycle_all(&cycle);
+		if (copy_to_user(arg, &cycle.req, sizeof(cycle.req)))
+			ret = -EFAULT;
+	}
+	cycle_end(&cycle);
+
+	return ret;
+}
+
+/*
+ * Of these tasks locks are watched.  Between the probes at both ends of a hold
+ * there is at least what one probe costs, and as much for each that is hit in
+ * between.  probes_lock protects all of this.
+ */
+static struct cycle *contenders;
+static u32 nr_contenders, watching;
+static atomic_t nr_late;
+static atomic64_t nr_seen;
+static DEFINE_MUTEX(control_mutex);
+static struct {
+	u64 since;
+	u64 hits;
+	bool mutex;
+} holds[8];
+static u32 nr_holds;
+static u64 nr_hits, longest_hold, cost_of_hit[2];
+
+static bool is_contender(void)
+{
+	u32 i;
+
+	if (!in_task())
+		return false;
+	for (i = 0; i < nr_contenders; i++)
+		if (READ_ONCE(contenders[i].task) == current)
+			return true;
+
+	return false;
+}
+
+static int see_one(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (is_contender())
+		atomic64_inc(&nr_seen);
+
+	return 0;
+}
+
+static int hold_begins(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (!is_contender())
+		return 0;
+	nr_hits++;
+	if (nr_holds < ARRAY_SIZE(holds)) {
+		holds[nr_holds].mutex = !strcmp(probe->symbol_name,
+						"mutex_lock");
+		holds[nr_holds].hits = nr_hits;
+		holds[nr_holds].since = ktime_get_mono_fast_ns();
+	}
+	nr_holds++;
+
+	return 0;
+}
+
+static int hold_ends(struct kprobe *probe, struct pt_regs *regs)
+{
+	u64 held = ktime_get_mono_fast_ns(), cost;
+
+	if (!is_contender())
+		return 0;
+	nr_hits++;
+	if (!nr_holds || nr_holds-- > ARRAY_SIZE(holds))
+		return 0;
+	held -= holds[nr_holds].since;
+	cost = (nr_hits - holds[nr_holds].hits) *
+	       cost_of_hit[holds[nr_holds].mutex];
+	if (held > cost)
+		longest_hold = max(longest_hold, held - cost);
+
+	return 0;
+}
+NOKPROBE_SYMBOL(is_contender);
+NOKPROBE_SYMBOL(see_one);
+NOKPROBE_SYMBOL(hold_begins);
+NOKPROBE_SYMBOL(hold_ends);
+
+static int watch_on(u32 watch)
+{
+	int ret;
+
+	mutex_lock(&probes_lock);
+	switch (watch) {
+	case XGD_WATCH_TAKEN:
+		ret = add_probes(lock_names, ARRAY_SIZE(lock_names), see_one,
+				 12);
+		if (!ret)
+			ret = add_probes(mutex_names, ARRAY_SIZE(mutex_names),
+					 see_one, 12);
+		break;
+	case XGD_WATCH_WAITS:
+		ret = add_probes(wait_names, ARRAY_SIZE(wait_names), see_one,
+				 12);
+		break;
+	default:
+		ret = add_probes(take_names, ARRAY_SIZE(take_names),
+				 hold_begins, 12);
+		if (!ret)
+			ret = add_probes(drop_names, ARRAY_SIZE(drop_names),
+					 hold_ends, 12);
+		break;
+	}
 	if (ret)
-		goto out;
-	if (req.op == XGD_OP_SG) {
-		ret = sg_alloc_table(&sgt, req.nr_pages, GFP_KERNEL);
-		if (ret)
-			goto out;
-		for_each_sg(sgt.sgl, sg, req.nr_pages, i)
-			sg_set_page(sg, buffer->pages[2 * i], PAGE_SIZE, 0);
-	}
+		probes_off();
 
-	if (req.op == XGD_OP_SYNC) {
-		buffer->dma = dma_map_single(dev->parent, buffer->addr,
-					     cycle_size(&req),
-					     DMA_BIDIRECTIONAL);
-		ret = dma_mapping_error(dev->parent, buffer->dma);
-		if (ret)
-			goto out;
-	}
+	return ret;
+}
 
-	cycle_all(dev->parent, &req, buffer, &sgt);
-	if (req.op == XGD_OP_SYNC)
-		dma_unmap_single(dev->parent, buffer->dma, cycle_size(&req),
-				 DMA_BIDIRECTIONAL);
-	if (copy_to_user(arg, &req, sizeof(req)))
+/* What it looks like when a lock is dropped as soon as it is taken. */
+static void measure_cost(void)
+{
+	u64 spin = U64_MAX, mutex = U64_MAX;
+	unsigned long irqs;
+	u32 i;
+
+	cost_of_hit[false] = 0;
+	cost_of_hit[true] = 0;
+	for (i = 0; i < 16; i++) {
+		longest_hold = 0;
+		spin_lock_irqsave(&control_lock, irqs);
+		spin_unlock_irqrestore(&control_lock, irqs);
+		spin = min(spin, longest_hold);
+		longest_hold = 0;
+		mutex_lock(&control_mutex);
+		mutex_unlock(&control_mutex);
+		mutex = min(mutex, longest_hold);
+	}
+	cost_of_hit[false] = spin;
+	cost_of_hit[true] = mutex;
+	longest_hold = 0;
+}
+
+static void contend_work(struct work_struct *work)
+{
+	struct cycle *cycle = container_of(work, struct cycle, work);
+
+	/* What the first one brings in is there for all others. */
+	cycle_once(cycle);
+	/* All begin together. */
+	atomic_dec(&nr_late);
+	while (atomic_read(&nr_late))
+		cpu_relax();
+
+	WRITE_ONCE(cycle->task, current);
+	if (watching == XGD_WATCH_HELD)
+		measure_cost();
+	cycle_all(cycle);
+	WRITE_ONCE(cycle->task, NULL);
+}
+
+static int run_contenders(struct cycle *cycles, u32 nr)
+{
+	u32 i = 0;
+	int cpu;
+
+	guard(cpus_read_lock)();
+	if (nr > num_online_cpus())
+		return -EINVAL;
+
+	for_each_online_cpu(cpu) {
+		if (i == nr)
+			break;
+		schedule_work_on(cpu, &cycles[i++].work);
+	}
+	for (i = 0; i < nr; i++)
+		flush_work(&cycles[i].work);
+
+	return 0;
+}
+
+static int contend(struct xgd_contend *req, struct cycle *cycles)
+{
+	int ret;
+	u32 i;
+
+	ret = watch_on(req->watch);
+	if (ret)
+		return ret;
+
+	watching = req->watch;
+	contenders = cycles;
+	nr_contenders = req->nr_cpus;
+	nr_holds = 0;
+	atomic64_set(&nr_seen, 0);
+	atomic_set(&nr_late, req->nr_cpus);
+	ret = run_contenders(cycles, req->nr_cpus);
+	req->seen = watching == XGD_WATCH_HELD ? longest_hold :
+						 atomic64_read(&nr_seen);
+	req->cycle.failed = 0;
+	for (i = 0; i < req->nr_cpus; i++)
+		req->cycle.failed += cycles[i].req.failed;
+	probes_off();
+
+	return ret;
+}
+
+static long ioctl_contend(void __user *arg)
+{
+	struct xgd_contend req;
+	struct cycle *cycles;
+	struct xgd_dev *dev;
+	long ret;
+	u32 i;
+
+	if (copy_from_user(&req, arg, sizeof(req)))
+		return -EFAULT;
+	ret = cycle_check(&req.cycle);
+	if (ret)
+		return ret;
+	if (!req.nr_cpus || req.nr_cpus > XGD_MAX_CPUS ||
+	    req.watch >= XGD_NR_WATCHES ||
+	    (req.watch == XGD_WATCH_HELD && req.nr_cpus > 1))
+		return -EINVAL;
+
+	dev = get_dev(req.cycle.index);
+	if (!dev)
+		return -ENODEV;
+	guard(rwsem_read)(&dev->lock);
+	if (!dev->parent->driver)
+		return -ENOLINK;
+
+	cycles = kzalloc_objs(*cycles, req.nr_cpus);
+	if (!cycles)
+		return -ENOMEM;
+	for (i = 0; i < req.nr_cpus && !ret; i++) {
+		cycles[i].req = req.cycle;
+		cycles[i].dev = dev->parent;
+		INIT_WORK(&cycles[i].work, contend_work);
+		ret = cycle_begin(&cycles[i]);
+	}
+	if (!ret)
+		ret = contend(&req, cycles);
+	if (!ret && copy_to_user(arg, &req, sizeof(req)))
 		ret = -EFAULT;
-	sg_free_table(&sgt);
-out:
-	buffer_destroy(buffer);
+	while (i--)
+		cycle_end(&cycles[i]);
+	kfree(cycles);
+
 	return ret;
 }
 
@@ -1661,6 +2032,8 @@ static long xgd_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		return ioctl_entry(argp);
 	case XGD_IOC_CYCLE:
 		return ioctl_cycle(argp);
+	case XGD_IOC_CONTEND:
+		return ioctl_contend(argp);
 	case XGD_IOC_EXHAUST:
 		return ioctl_exhaust(arg);
 	case XGD_IOC_FREE_REFS:

@@ -264,6 +264,8 @@ enum xgd_op {
 	XGD_OP_SG,		/* dma_map_sg(), an entry for each page */
 	XGD_OP_COHERENT,	/* dma_alloc_coherent() and free */
 	XGD_OP_SYNC,		/* for the CPU and for the device, one mapping */
+	XGD_OP_FLOOR,		/* a grant entry for each page, written and ended */
+	XGD_OP_POOL,		/* xen_alloc_unpopulated_pages() and free */
 	XGD_NR_OPS,
 };
 
@@ -276,7 +278,7 @@ enum xgd_op {
  * @flags: XGD_IRQS_OFF, which allocations cannot be done with
  * @failed: out: how many times it was refused
  * @bytes: of so many bytes instead; not of a list
- * @pad: unused
+ * @dir: enum xgd_dir, where something is mapped
  * @ns: out: what all of it took
  */
 struct xgd_cycle {
@@ -287,8 +289,34 @@ struct xgd_cycle {
 	__u32 flags;
 	__u32 failed;
 	__u32 bytes;
-	__u32 pad;
+	__u32 dir;
 	__u64 ns;
+};
+
+/* What is observed of locks, spinlocks and mutexes, by kprobes. */
+enum xgd_watch {
+	XGD_WATCH_TAKEN,	/* how many were taken */
+	XGD_WATCH_WAITS,	/* how often one was waited for */
+	XGD_WATCH_HELD,		/* how long one was held at most; one CPU */
+	XGD_NR_WATCHES,
+};
+
+/* CPUs that do something at once. */
+#define XGD_MAX_CPUS		8
+
+/**
+ * struct xgd_contend - have several CPUs do the same at once
+ * @cycle: what each of them does; @cycle.failed: out: in all
+ * @nr_cpus: how many
+ * @watch: enum xgd_watch
+ * @seen: out: what was observed; XGD_WATCH_HELD: in nanoseconds, less those of
+ *	an empty critical section
+ */
+struct xgd_contend {
+	struct xgd_cycle cycle;
+	__u32 nr_cpus;
+	__u32 watch;
+	__u64 seen;
 };
 
 #define XGD_IOC_INFO		_IOWR('g', 0, struct xgd_info)
@@ -313,5 +341,6 @@ struct xgd_cycle {
 /* Takes all references but this many; ~0: gives all back. */
 #define XGD_IOC_EXHAUST		_IO('g', 19)
 #define XGD_IOC_FREE_REFS	_IO('g', 20)	/* returns how many there are */
+#define XGD_IOC_CONTEND		_IOWR('g', 21, struct xgd_contend)
 
 #endif /* TEST_XEN_GRANT_DMA_H */
