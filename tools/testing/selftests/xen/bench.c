@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Measures how the cost of pages without memory behind them grows, on the
- * kernel that it runs on, and prints a line for each figure:
+ * Measures how the cost of pages without memory behind them, and of DMA by
+ * grants, grows, on the kernel that it runs on, and prints a line for each
+ * figure:
  *
  *	BENCH <name> <key=value,...|-> <unit> <better> <figure> [varies]
  *
@@ -9,20 +10,28 @@
  * same.  <better> is "lower" or "higher"; with "varies" waiting or timer
  * interrupts are in the figure, which need not come out the same every time.
  *
- * Run it as the first program after boot, as measure, which says how time
- * relates to instructions.  Figures of calls are the least of several tries,
- * since a timer interrupt can only add to one.
+ * Run it as the first program after boot.  Under QEMU's "-icount
+ * shift=0,sleep=off" with one CPU time is instructions, Xen's included, and the
+ * unit is that.  Elsewhere it is nanoseconds, and the instructions and cycles
+ * that the processor counts in this kernel, if it can.
+ *
+ * With the argument "contention" it has several CPUs do the same at once, and
+ * prints how many locks they take and wait for; with "xen" it prints what Xen
+ * counts for DMA buffers.  These take boots of their own: where time is
+ * instructions there is one CPU, and where Xen counts it is slower.
  */
 
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 
+#include "timing.h"
 #include "xen_test.h"
 #include "test_modules/test_xen_bench.h"
+#include "test_modules/test_xen_grant_dma.h"
 
-#define TRIES		8
 /* All pages of the pool, while fill levels are compared. */
 #define TOTAL		32768
 /* A 1920x1080 frame of 4 bytes a pixel is this many pages. */
@@ -33,6 +42,9 @@
 #define RUN_STEPS	200
 
 static int bench;
+/* The first of them is the clock. */
+static struct xt_unit units[XT_MAX_UNITS];
+static int nr_units;
 
 static void figure(const char *what, const char *name, const char *params,
 		   const char *rest, int64_t value, bool varies)
@@ -41,70 +53,66 @@ static void figure(const char *what, const char *name, const char *params,
 	       (long long)value, varies ? " varies" : "");
 }
 
-static void instructions(const char *name, const char *params, int64_t value)
+/* What a call costs, or each of so many parts of it. */
+static void measure(const char *what, const char *name, const char *params,
+		    const struct xt_timed *timed, uint32_t parts, bool varies)
 {
-	figure("BENCH", name, params, "instructions lower", value, false);
+	char rest[32];
+	int64_t cost;
+	int i, ret;
+
+	for (i = 0; i < nr_units; i++) {
+		ret = xt_cost(timed, &units[i], &cost);
+		if (ret) {
+			fprintf(stderr, "%s %s: %s\n", name, params,
+				strerror(-ret));
+			return;
+		}
+		snprintf(rest, sizeof(rest), "%s lower", units[i].name);
+		figure(what, name, params, rest, cost / parts,
+		       varies || nr_units > 1);
+	}
 }
 
-/* Negative: an errno. */
-static int64_t time_cycle(enum xtb_op op, uint32_t nr, enum xtb_order order)
+/* What was timed by the module itself. */
+static void timed(const char *name, const char *params, int64_t value)
+{
+	char rest[32];
+
+	snprintf(rest, sizeof(rest), "%s lower", units[0].name);
+	figure("BENCH", name, params, rest, value, true);
+}
+
+static void measure_order(const char *what, const char *name,
+			  const char *params, enum xtb_op op, uint32_t nr,
+			  enum xtb_order order)
 {
 	struct xtb_cycle cycle = {
 		.op = op, .nr_pages = nr, .order = order,
 		.repeat = nr < 16 ? 256 : nr < 256 ? 32 : nr < 4096 ? 4 : 1,
 	};
-	int64_t best = INT64_MAX;
-	int i;
+	const struct xt_timed timed = {
+		.fd = bench, .cmd = XTB_IOC_CYCLE, .arg = &cycle,
+		.op = &cycle.op, .repeat = &cycle.repeat,
+		.ns = (const uint64_t *)&cycle.ns,
+	};
 
 	if (op == XTB_DMA)
 		cycle.repeat = 1;
-	for (i = 0; i < TRIES; i++) {
-		if (ioctl(bench, XTB_IOC_CYCLE, &cycle))
-			return -errno;
-		if (best > (int64_t)cycle.ns)
-			best = cycle.ns;
-	}
-
-	return best / cycle.repeat;
-}
-
-/* The cost of the functions alone; negative: an errno. */
-static int64_t cost(enum xtb_op op, uint32_t nr, enum xtb_order order)
-{
-	int64_t nop = time_cycle(XTB_NOP, nr, order);
-	int64_t time = time_cycle(op, nr, order);
-
-	return time < 0 ? time : time - nop;
+	measure(what, name, params, &timed, order == XTB_ONE_BY_ONE ? nr : 1,
+		op == XTB_DMA);
 }
 
 static void measure_cycle(const char *name, const char *params,
-			  enum xtb_op op, uint32_t nr, enum xtb_order order)
+			  enum xtb_op op, uint32_t nr)
 {
-	int64_t value = cost(op, nr, order);
-
-	if (value >= 0)
-		instructions(name, params, value);
+	measure_order("BENCH", name, params, op, nr, XTB_IN_ORDER);
 }
 
 static void measure_floor(const char *name, const char *params,
 			  enum xtb_op op, uint32_t nr)
 {
-	figure("FLOOR", name, params, "instructions lower",
-	       cost(op, nr, XTB_IN_ORDER), false);
-}
-
-/* Booting goes on in the background for a while: wait until memory is quiet. */
-static void settle(void)
-{
-	long before, after = xt_free_kib();
-	int i, still = 0;
-
-	for (i = 0; i < 50 && still < 3; i++) {
-		before = after;
-		usleep(200000);
-		after = xt_free_kib();
-		still = before == after ? still + 1 : 0;
-	}
+	measure_order("FLOOR", name, params, op, nr, XTB_IN_ORDER);
 }
 
 static int memory_events(void)
@@ -123,7 +131,7 @@ static void measure_growth(void)
 	long ram;
 	size_t i;
 
-	settle();
+	xt_settle();
 	memory_events();
 	memory_events();
 	xt_free_kib();
@@ -185,18 +193,21 @@ static void measure_sizes(void)
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		snprintf(params, sizeof(params), "pages=%u", sizes[i]);
 		measure_cycle("pool.scattered", params, XTB_SCATTERED,
-			      sizes[i], XTB_IN_ORDER);
+			      sizes[i]);
 		measure_floor("pool.scattered", params, XTB_FLOOR, sizes[i]);
-		measure_cycle("pool.contiguous", params, XTB_CONTIGUOUS,
-			      sizes[i], XTB_IN_ORDER);
+		/* Only the pool in Rust has runs to give. */
+		if (xt_is_rust())
+			measure_cycle("pool.contiguous", params, XTB_CONTIGUOUS,
+				      sizes[i]);
 	}
 	/* Freed in another order, which stays the one for what follows on C. */
 	for (i = 1; i < ARRAY_SIZE(sizes); i++) {
 		for (j = 0; j < ARRAY_SIZE(orders); j++) {
 			snprintf(params, sizeof(params), "pages=%u,freed=%s",
 				 sizes[i], orders[j].name);
-			measure_cycle("pool.scattered", params, XTB_SCATTERED,
-				      sizes[i], orders[j].order);
+			measure_order("BENCH", "pool.scattered", params,
+				      XTB_SCATTERED, sizes[i],
+				      orders[j].order);
 		}
 	}
 }
@@ -209,27 +220,24 @@ static void measure_one_by_one(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		int64_t value = cost(XTB_SCATTERED, sizes[i], XTB_ONE_BY_ONE);
-
 		snprintf(params, sizeof(params), "pages=%u", sizes[i]);
-		if (value >= 0)
-			instructions("pool.one_by_one", params,
-				     value / sizes[i]);
+		measure_order("BENCH", "pool.one_by_one", params,
+			      XTB_SCATTERED, sizes[i], XTB_ONE_BY_ONE);
 	}
 }
 
+static const uint32_t dma_sizes[] = { 1, 64, 512, FRAME, 8100 };
+
 static void measure_dma(void)
 {
-	static const uint32_t sizes[] = { 1, 64, 512, FRAME, 8100 };
 	char params[32];
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		snprintf(params, sizeof(params), "pages=%u", sizes[i]);
-		measure_cycle("dma.alloc_free", params, XTB_DMA, sizes[i],
-			      XTB_IN_ORDER);
+	for (i = 0; i < ARRAY_SIZE(dma_sizes); i++) {
+		snprintf(params, sizeof(params), "pages=%u", dma_sizes[i]);
+		measure_cycle("dma.alloc_free", params, XTB_DMA, dma_sizes[i]);
 		measure_floor("dma.alloc_free", params, XTB_FLOOR_DMA,
-			      sizes[i]);
+			      dma_sizes[i]);
 	}
 }
 
@@ -249,13 +257,12 @@ static void measure_full(uint32_t percent)
 		return;
 	}
 	snprintf(params, sizeof(params), "percent=%u", percent);
-	figure("BENCH", "churn.per_page", params, "instructions lower",
-	       churn.step_ns / churn.step_pages, true);
+	timed("churn.per_page", params, churn.step_ns / churn.step_pages);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		snprintf(params, sizeof(params), "pages=%u,in_use=%u",
 			 sizes[i], percent);
 		measure_cycle("pool.after_churn", params, XTB_SCATTERED,
-			      sizes[i], XTB_IN_ORDER);
+			      sizes[i]);
 	}
 	ioctl(bench, XTB_IOC_RELEASE);
 }
@@ -279,8 +286,7 @@ static void measure_runs(const char *prefix, enum xtb_op op, uint32_t percent)
 	figure("BENCH", name, params, "percent higher",
 	       churn.successes * 100 / RUN_STEPS, false);
 	snprintf(name, sizeof(name), "%s.try", prefix);
-	figure("BENCH", name, params, "instructions lower",
-	       churn.run_ns / RUN_STEPS, true);
+	timed(name, params, churn.run_ns / RUN_STEPS);
 }
 
 /* Only the last of so many chunks has anything free. */
@@ -299,8 +305,7 @@ static void measure_chunks(long chunks)
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		snprintf(params, sizeof(params), "pages=%u,chunks=%ld",
 			 sizes[i], chunks);
-		measure_cycle("pool.chunks", params, XTB_SCATTERED, sizes[i],
-			      XTB_IN_ORDER);
+		measure_cycle("pool.chunks", params, XTB_SCATTERED, sizes[i]);
 	}
 }
 
@@ -318,20 +323,242 @@ static void measure_all_chunks(void)
 	ioctl(bench, XTB_IOC_RELEASE);
 }
 
-int main(void)
+/* DMA by grants */
+static int grant_dma;
+static uint32_t grant_dev;
+
+/* A device that was just bound has no references of its own yet. */
+static int bind_again(void)
+{
+	struct xgd_attach attach = {
+		.index = grant_dev, .virtio_id = XGD_VIRTIO_ID,
+	};
+
+	if (ioctl(grant_dma, XGD_IOC_UNBIND, grant_dev) ||
+	    ioctl(grant_dma, XGD_IOC_BIND, grant_dev) ||
+	    ioctl(grant_dma, XGD_IOC_ATTACH, &attach))
+		return -errno;
+
+	return 0;
+}
+
+static void measure_grants(const char *what, const char *name,
+			   const char *params, enum xgd_op op, uint32_t nr,
+			   enum xgd_dir dir, bool cold)
+{
+	struct xgd_cycle cycle = {
+		.index = grant_dev, .op = op, .nr_pages = nr, .dir = dir,
+		.repeat = nr < 16 ? 256 : 32, .flags = XGD_IRQS_OFF,
+	};
+	const struct xt_timed timed = {
+		.fd = grant_dma, .cmd = XGD_IOC_CYCLE, .arg = &cycle,
+		.op = &cycle.op, .repeat = &cycle.repeat,
+		.ns = (const uint64_t *)&cycle.ns, .failed = &cycle.failed,
+		.prepare = cold ? bind_again : NULL,
+	};
+
+	/* Memory cannot be freed then: few, between two ticks. */
+	if (op == XGD_OP_COHERENT) {
+		cycle.flags = 0;
+		cycle.repeat = 8;
+	}
+	if (cold)
+		cycle.repeat = 1;
+	measure(what, name, params, &timed, 1, op == XGD_OP_COHERENT);
+}
+
+static void measure_sizes_of(const char *name, const char *unit,
+			     enum xgd_op op, const uint32_t *sizes,
+			     const char *dir_name, enum xgd_dir dir, bool cold)
+{
+	char params[64];
+
+	for (; *sizes; sizes++) {
+		snprintf(params, sizeof(params), "%s=%u%s,cache=%s", unit,
+			 *sizes, dir_name, cold ? "cold" : "hot");
+		measure_grants("BENCH", name, params, op, *sizes, dir, cold);
+		measure_grants("FLOOR", name, params, XGD_OP_FLOOR, *sizes,
+			       dir, false);
+	}
+}
+
+static void measure_grant_dma(void)
+{
+	static const uint32_t map[] = { 1, 2, 8, 64, 512, 0 };
+	static const uint32_t entries[] = { 1, 8, 64, 128, 256, 0 };
+	static const uint32_t coherent[] = { 1, 64, 0 };
+	static const char *const dirs[] = {
+		[XGD_BIDIRECTIONAL] = ",dir=both",
+		[XGD_TO_DEVICE] = ",dir=to_device",
+		[XGD_FROM_DEVICE] = ",dir=from_device",
+	};
+	int dir, cold;
+
+	for (cold = 0; cold < 2; cold++) {
+		for (dir = 0; dir < XGD_NR_DIRS; dir++)
+			measure_sizes_of("grant_dma.map", "pages", XGD_OP_MAP,
+					 map, dirs[dir], dir, cold);
+		measure_sizes_of("grant_dma.map_sg", "entries", XGD_OP_SG,
+				 entries, "", XGD_BIDIRECTIONAL, cold);
+		measure_sizes_of("grant_dma.coherent", "pages",
+				 XGD_OP_COHERENT, coherent, "",
+				 XGD_BIDIRECTIONAL, cold);
+	}
+}
+
+/* What CPUs do at once, all with one device */
+static const struct {
+	const char *name;
+	enum xgd_op op;
+	uint32_t nr_pages;
+	uint32_t repeat;
+} contended[] = {
+	/* Emulated CPUs are slow to pass a lock on, so these are few. */
+	{ "pool", XGD_OP_POOL, 1, 500 },
+	{ "pool", XGD_OP_POOL, 64, 500 },
+	{ "map", XGD_OP_MAP, 1, 500 },
+	{ "map", XGD_OP_MAP, 64, 500 },
+	/* On C these are hundreds of locks each. */
+	{ "map_sg", XGD_OP_SG, 64, 20 },
+};
+
+/* What is seen of locks meanwhile; negative: an errno. */
+static int64_t contend(size_t what, enum xgd_watch watch, uint32_t nr_cpus,
+		       uint32_t repeat)
+{
+	struct xgd_contend req = {
+		.cycle = {
+			.index = grant_dev, .op = contended[what].op,
+			.nr_pages = contended[what].nr_pages, .repeat = repeat,
+		},
+		.nr_cpus = nr_cpus, .watch = watch,
+	};
+
+	if (ioctl(grant_dma, XGD_IOC_CONTEND, &req)) {
+		fprintf(stderr, "locks of %s: %s\n", contended[what].name,
+			strerror(errno));
+		return -errno;
+	}
+	if (req.cycle.failed)
+		fprintf(stderr, "%s failed %u times\n", contended[what].name,
+			req.cycle.failed);
+
+	return req.cycle.failed ? -EIO : (int64_t)req.seen;
+}
+
+/* The least of several tries, as a timer interrupt can be in one. */
+static void measure_holds(void)
+{
+	char params[64], rest[32];
+	size_t i;
+	int j;
+
+	snprintf(rest, sizeof(rest), "%s lower", units[0].name);
+	for (i = 0; i < ARRAY_SIZE(contended); i++) {
+		int64_t best = INT64_MAX;
+
+		for (j = 0; j < XT_TRIES && best >= 0; j++) {
+			int64_t seen = contend(i, XGD_WATCH_HELD, 1, 4);
+
+			if (best > seen)
+				best = seen;
+		}
+		snprintf(params, sizeof(params), "of=%s,pages=%u",
+			 contended[i].name, contended[i].nr_pages);
+		if (best >= 0)
+			figure("BENCH", "locks.longest_hold", params, rest,
+			       best, nr_units > 1);
+	}
+}
+
+/*
+ * The most of several tries to wait: CPUs that are emulated do not always run
+ * at once, and then they do not wait for each other.
+ */
+static void measure_cpus(const char *name, enum xgd_watch watch, uint32_t cpus)
+{
+	const int tries = watch == XGD_WATCH_WAITS ? 3 : 1;
+	char params[64];
+	size_t i;
+	int j;
+
+	for (i = 0; i < ARRAY_SIZE(contended); i++) {
+		uint32_t repeat = contended[i].repeat;
+		int64_t most = 0;
+
+		for (j = 0; j < tries && most >= 0; j++) {
+			int64_t seen = contend(i, watch, cpus, repeat);
+
+			if (seen < 0 || most < seen)
+				most = seen;
+		}
+		snprintf(params, sizeof(params), "of=%s,pages=%u,cpus=%u",
+			 contended[i].name, contended[i].nr_pages, cpus);
+		if (most >= 0)
+			figure("BENCH", name, params, "per_1000_calls lower",
+			       most * 1000 / (cpus * repeat), true);
+	}
+}
+
+static void measure_contention(void)
+{
+	int cpus;
+
+	for (cpus = 2; cpus <= 4 && cpus <= xt_online_cpus(); cpus += 2) {
+		measure_cpus("locks.taken", XGD_WATCH_TAKEN, cpus);
+		measure_cpus("locks.waited_for", XGD_WATCH_WAITS, cpus);
+	}
+}
+
+static int dma_once(void *arg)
+{
+	struct xtb_cycle cycle = {
+		.op = XTB_DMA, .nr_pages = *(const uint32_t *)arg, .repeat = 1,
+	};
+
+	return ioctl(bench, XTB_IOC_CYCLE, &cycle) ? -errno : 0;
+}
+
+/* What Xen knows of DMA buffers: what it breaks it does not mend. */
+static void measure_xen(void)
+{
+	char params[32];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(dma_sizes); i++) {
+		uint32_t nr = dma_sizes[i];
+		struct xt_p2m before, after;
+		long calls;
+
+		snprintf(params, sizeof(params), "pages=%u", nr);
+		if (!xt_key_p2m(&before) && !dma_once(&nr) &&
+		    !xt_key_p2m(&after))
+			figure("BENCH", "dma.superpages_broken", params,
+			       "superpages lower",
+			       after.shattered_2m - before.shattered_2m, false);
+		calls = xt_hypercalls_of(dma_once, &nr);
+		if (calls >= 0)
+			figure("BENCH", "dma.hypercalls", params,
+			       "hypercalls lower", calls, false);
+	}
+}
+
+static void print_system(void)
+{
+	char major[16] = "", minor[16] = "";
+	struct utsname name;
+
+	uname(&name);
+	xt_read_file("/sys/hypervisor/version/major", major, sizeof(major));
+	xt_read_file("/sys/hypervisor/version/minor", minor, sizeof(minor));
+	printf("# Linux %s, Xen %d.%d\n", name.release, atoi(major),
+	       atoi(minor));
+}
+
+static void measure_all(void)
 {
 	static const uint32_t percents[] = { 50, 80, 95 };
 	size_t i;
-
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	xt_load(XTB_DEVICE);
-	bench = open("/dev/" XTB_DEVICE, O_RDWR | O_CLOEXEC);
-	if (bench < 0) {
-		fprintf(stderr, "no /dev/" XTB_DEVICE ": %s\n",
-			strerror(errno));
-		return KSFT_SKIP;
-	}
-	mlockall(MCL_CURRENT | MCL_FUTURE);
 
 	measure_growth();
 	set_total();
@@ -347,6 +574,36 @@ int main(void)
 		measure_runs("best_fit", XTB_BEST_FIT, percents[i]);
 	}
 	measure_all_chunks();
+	if (grant_dma >= 0) {
+		measure_grant_dma();
+		measure_holds();
+	}
+}
+
+int main(int argc, char **argv)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	print_system();
+	xt_load(XTB_DEVICE);
+	bench = open("/dev/" XTB_DEVICE, O_RDWR | O_CLOEXEC);
+	if (bench < 0) {
+		fprintf(stderr, "no /dev/" XTB_DEVICE ": %s\n",
+			strerror(errno));
+		return KSFT_SKIP;
+	}
+	grant_dma = xt_dma_open("gdt-plain", &grant_dev);
+	if (grant_dma < 0)
+		fprintf(stderr, "no device for DMA by grants: %s\n",
+			strerror(-grant_dma));
+	mlockall(MCL_CURRENT | MCL_FUTURE);
+	nr_units = xt_units(units);
+
+	if (argc < 2)
+		measure_all();
+	else if (!strcmp(argv[1], "xen"))
+		measure_xen();
+	else if (grant_dma >= 0)
+		measure_contention();
 
 	return KSFT_PASS;
 }

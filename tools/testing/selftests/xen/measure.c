@@ -26,11 +26,11 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "timing.h"
 #include "xen_test.h"
 #include "test_modules/test_xen_grant_dma.h"
 
 #define BUFFER_PAGES	2048
-#define TRIES		8
 
 /* From the uapi header, which needs types that it does not define. */
 #define DMA_FLAG_COHERENT	0x2
@@ -94,7 +94,7 @@ static int64_t time_cycle(int fd, int run, enum xut_kind kind, uint32_t nr,
 	int64_t best = INT64_MAX;
 	int i;
 
-	for (i = 0; i < TRIES; i++) {
+	for (i = 0; i < XT_TRIES; i++) {
 		int64_t start = now();
 		int ret = xt_cycle(fd, run, kind, nr, repeat);
 		int64_t end = now();
@@ -113,26 +113,12 @@ static int64_t nop_alloc(int fd, int run, uint32_t nr, int64_t *nop_free)
 	int i;
 
 	*nop_free = INT64_MAX;
-	for (i = 0; i < TRIES; i++) {
+	for (i = 0; i < XT_TRIES; i++) {
 		best = least(best, time_alloc(fd, run, XUT_NOP, nr));
 		*nop_free = least(*nop_free, time_free(fd, run));
 	}
 
 	return best;
-}
-
-/* Booting goes on in the background for a while: wait until memory is quiet. */
-static void settle(void)
-{
-	long before, after = xt_free_kib();
-	int i, still = 0;
-
-	for (i = 0; i < 50 && still < 3; i++) {
-		before = after;
-		usleep(200000);
-		after = xt_free_kib();
-		still = before == after ? still + 1 : 0;
-	}
 }
 
 /* The first page since boot: the pool has to make some first. */
@@ -231,7 +217,7 @@ static void measure_calls(int fd, int run)
 	int i;
 
 	nop = nop_alloc(fd, run, BUFFER_PAGES, &nop_free);
-	for (i = 0; i < TRIES; i++) {
+	for (i = 0; i < XT_TRIES; i++) {
 		t = time_alloc(fd, run, XUT_DMA_COHERENT, BUFFER_PAGES);
 		if (t < 0)
 			break;
@@ -250,31 +236,23 @@ static void measure_calls(int fd, int run)
 	}
 }
 
-/* What Xen counts between two readings, less what it counts between any two. */
+static int buffer_cycle(void *arg)
+{
+	const int *ids = arg;
+
+	return xt_cycle(ids[0], ids[1], XUT_DMA_COHERENT, BUFFER_PAGES, 1);
+}
+
 static void measure_hypercalls(int fd, int run)
 {
-	long empty = LONG_MAX, full = LONG_MAX;
-	int i;
+	int ids[] = { fd, run };
+	long nr = xt_hypercalls_of(buffer_cycle, ids);
 
-	for (i = 0; i < TRIES; i++) {
-		long a, b, c;
-
-		a = xt_memory_hypercalls();
-		if (a < 0) {
-			no_result("dma_buffer.hypercalls",
-				  "Xen without PERF_COUNTERS");
-			return;
-		}
-		b = xt_memory_hypercalls();
-		if (xt_cycle(fd, run, XUT_DMA_COHERENT, BUFFER_PAGES, 1)) {
-			no_result("dma_buffer.hypercalls", "allocation failed");
-			return;
-		}
-		c = xt_memory_hypercalls();
-		empty = least(empty, b - a);
-		full = least(full, c - b);
-	}
-	result("dma_buffer.hypercalls", full - empty);
+	if (nr < 0)
+		no_result("dma_buffer.hypercalls", xt_memory_hypercalls() < 0 ?
+			  "Xen without PERF_COUNTERS" : "allocation failed");
+	else
+		result("dma_buffer.hypercalls", nr);
 }
 
 /* What a user feels: a dma-buf made from grant references, and closed again. */
@@ -291,7 +269,7 @@ static void measure_cycle(void)
 		return;
 	}
 	fd = xt_gntdev_open();
-	for (i = 0; i < TRIES; i++) {
+	for (i = 0; i < XT_TRIES; i++) {
 		int64_t start = now();
 
 		ret = xt_dmabuf_new(fd, &grants, DMA_FLAG_COHERENT);
@@ -322,80 +300,36 @@ static const struct {
 	{ "grant_dma.coherent_64", XGD_OP_COHERENT, 64, 8, 0 },
 };
 
-/* A device that grants; negative: an errno. */
-static int open_grant_dma(const char *name, uint32_t *index)
+/* Under -icount, which all figures are meant for, time is instructions. */
+static const struct xt_unit clock_unit = { "instructions", -1 };
+
+static void measure_cycles(const char *key, int fd, struct xgd_cycle *cycle)
 {
-	struct xgd_attach attach = { .virtio_id = XGD_VIRTIO_ID };
-	struct xgd_info info = { .index = 0 };
-	int fd;
-
-	xt_load(XGD_DEVICE);
-	fd = open("/dev/" XGD_DEVICE, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	for (; ; info.index++) {
-		if (ioctl(fd, XGD_IOC_INFO, &info)) {
-			close(fd);
-			return -ENODEV;
-		}
-		if (!strcmp(info.name, name))
-			break;
-	}
-	attach.index = info.index;
-	if (!info.attached && ioctl(fd, XGD_IOC_ATTACH, &attach)) {
-		close(fd);
-		return -ENODEV;
-	}
-	*index = info.index;
-
-	return fd;
-}
-
-/* The least of several tries; negative: an errno. */
-static int64_t time_cycles(int fd, struct xgd_cycle *cycle)
-{
-	int64_t best = INT64_MAX;
-	int i;
-
-	for (i = 0; i < TRIES; i++) {
-		if (ioctl(fd, XGD_IOC_CYCLE, cycle))
-			return -errno;
-		if (cycle->failed)
-			return -EIO;
-		best = least(best, cycle->ns);
-	}
-
-	return best;
-}
-
-static int64_t time_dma(int fd, uint32_t index, enum xgd_op op, size_t what)
-{
-	struct xgd_cycle cycle = {
-		.index = index, .op = op, .nr_pages = dma_ops[what].nr_pages,
-		.repeat = dma_ops[what].repeat, .flags = dma_ops[what].flags,
+	const struct xt_timed timed = {
+		.fd = fd, .cmd = XGD_IOC_CYCLE, .arg = cycle, .op = &cycle->op,
+		.repeat = &cycle->repeat, .ns = (const uint64_t *)&cycle->ns,
+		.failed = &cycle->failed,
 	};
+	int64_t cost;
+	int ret = xt_cost(&timed, &clock_unit, &cost);
 
-	return time_cycles(fd, &cycle);
+	if (ret)
+		no_result(key, strerror(-ret));
+	else
+		result(key, cost);
 }
 
 static void measure_bytes(int fd, uint32_t index, const char *name,
 			  enum xgd_op op, uint32_t bytes)
 {
 	struct xgd_cycle cycle = {
-		.index = index, .op = XGD_OP_NOP, .nr_pages = 1, .bytes = bytes,
+		.index = index, .op = op, .nr_pages = 1, .bytes = bytes,
 		.repeat = 256, .flags = XGD_IRQS_OFF,
 	};
-	int64_t time, nop;
 	char key[64];
 
 	snprintf(key, sizeof(key), "sub_page.%s_%u", name, bytes);
-	nop = time_cycles(fd, &cycle);
-	cycle.op = op;
-	time = time_cycles(fd, &cycle);
-	if (nop < 0 || time < 0)
-		no_result(key, strerror(-(nop < 0 ? nop : time)));
-	else
-		result(key, (time - nop) / cycle.repeat);
+	measure_cycles(key, fd, &cycle);
 }
 
 #define ISOLATE	"/sys/module/xen_grant_dma_ops/parameters/isolate"
@@ -408,7 +342,7 @@ static void measure_sub_page(void)
 	int fd, bad;
 	size_t i;
 
-	fd = open_grant_dma("gdt-plain", &index);
+	fd = xt_dma_open("gdt-plain", &index);
 	if (fd < 0)
 		return;
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
@@ -416,7 +350,7 @@ static void measure_sub_page(void)
 	close(fd);
 
 	bad = xt_write_file(ISOLATE, isolated);
-	fd = bad ? -1 : open_grant_dma(isolated, &index);
+	fd = bad ? -1 : xt_dma_open(isolated, &index);
 	if (fd < 0) {
 		no_result("sub_page.isolated", "devices cannot be isolated");
 		return;
@@ -432,21 +366,20 @@ static void measure_sub_page(void)
 static void measure_grant_dma(void)
 {
 	uint32_t index = 0;
-	int fd = open_grant_dma("gdt-plain", &index);
-	int64_t time, nop;
+	int fd = xt_dma_open("gdt-plain", &index);
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(dma_ops); i++) {
-		if (fd < 0) {
+		struct xgd_cycle cycle = {
+			.index = index, .op = dma_ops[i].op,
+			.nr_pages = dma_ops[i].nr_pages,
+			.repeat = dma_ops[i].repeat, .flags = dma_ops[i].flags,
+		};
+
+		if (fd < 0)
 			no_result(dma_ops[i].key, "no device to test with");
-			continue;
-		}
-		nop = time_dma(fd, index, XGD_OP_NOP, i);
-		time = time_dma(fd, index, dma_ops[i].op, i);
-		if (nop < 0 || time < 0)
-			no_result(dma_ops[i].key, strerror(-time));
 		else
-			result(dma_ops[i].key, (time - nop) / dma_ops[i].repeat);
+			measure_cycles(dma_ops[i].key, fd, &cycle);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -466,7 +399,7 @@ int main(void)
 	}
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 
-	settle();
+	xt_settle();
 	measure_cold(fd);
 
 	run = xt_new(fd, BUFFER_PAGES);

@@ -211,7 +211,8 @@ static int cycle_reordered(struct xtb_cycle *req, struct page **array)
 			break;
 		/* The same order in every try. */
 		seed = 1;
-		if (req->op == XTB_SCATTERED)
+		/* For nothing as well, so that this can be subtracted. */
+		if (req->op == XTB_SCATTERED || req->op == XTB_NOP)
 			reorder(array, req->nr_pages, req->order);
 		start = ktime_get_ns();
 		ret = op_free(req->op, req->nr_pages, array);
