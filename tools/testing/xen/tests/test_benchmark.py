@@ -5,6 +5,8 @@ import json
 import pathlib
 import tempfile
 import unittest
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from unittest import mock
 
 from workbench import benchmark, plot
@@ -18,6 +20,21 @@ RUST_LINES = ["BENCH pool.scattered pages=1 instructions lower 117",
               "BENCH pool.scattered pages=8,freed=reversed instructions "
               "lower 1780",
               "BENCH memory.kept_after_free - KiB lower -8"]
+
+# As on a board, whose processor counts.
+BOARD_LINES = ["# Linux 7.3.4-c, Xen 4.20",
+               "BENCH grant_dma.map pages=1,dir=to_device,cache=cold ns lower "
+               "610 varies",
+               "BENCH grant_dma.map pages=1,dir=to_device,cache=cold "
+               "instructions lower 1149 varies",
+               "BENCH grant_dma.map pages=1,dir=to_device,cache=cold cycles "
+               "lower 1201 varies",
+               "BENCH grant_dma.map pages=2,dir=to_device,cache=cold ns lower "
+               "633 varies",
+               "FLOOR grant_dma.map pages=1,dir=to_device,cache=cold cycles "
+               "lower 99 varies",
+               "BENCH locks.waited_for of=map_sg,pages=64,cpus=4 "
+               "per_1000_calls lower 17840 varies"]
 
 
 class BenchmarkTest(unittest.TestCase):
@@ -51,6 +68,70 @@ class BenchmarkTest(unittest.TestCase):
         self.assertRegex(text, r"  8 pages, freed reversed +- +1,780 +-$"
                          .replace("$", "(\n|$)"))
         self.assertIn("ns, varies", text)
+
+    def test_units(self):
+        results = benchmark.merge({
+            "c": benchmark.read_lines(BOARD_LINES),
+            "rust": benchmark.read_lines(
+                [line.replace("1149", "854") for line in BOARD_LINES])})
+        self.assertEqual([result["unit"] for result in results],
+                         ["cycles", "instructions", "ns", "ns",
+                          "per_1000_calls"])
+        self.assertEqual((results[0]["c"], results[0]["floor"]), (1201, 99))
+        self.assertEqual((results[1]["c"], results[1]["rust"],
+                          results[1]["floor"]), (1149, 854, None))
+        text = "\n".join(benchmark.table(results))
+        self.assertRegex(text, r"  1 page, to the device, cache cold +1,149"
+                         r" +854 +- +0\.743")
+        self.assertRegex(text, r"that were waited for, per 1000 calls")
+        self.assertRegex(text, r"  map_sg, 64 pages, 4 CPUs +17,840")
+
+    def test_logs_of_a_board(self):
+        with tempfile.TemporaryDirectory() as name:
+            logs = [pathlib.Path(name) / impl for impl in ("c", "rust")]
+            for log in logs:
+                log.write_text("\r\n".join(BOARD_LINES) + "\r\n")
+            out = StringIO()
+            with redirect_stdout(out):
+                self.assertEqual(benchmark.main([*map(str, logs)]), 0)
+            content = json.loads(out.getvalue())
+            self.assertEqual((content["kernel"], content["xen"]),
+                             ("7.3.4-c", "4.20"))
+            self.assertEqual(len(content["results"]), 5)
+            self.assertTrue(all(result["varies"]
+                                for result in content["results"]))
+
+    def test_logs_without_figures(self):
+        with tempfile.TemporaryDirectory() as name:
+            log = pathlib.Path(name) / "log"
+            log.write_text("Linux version 7.3.4\n")
+            with redirect_stderr(StringIO()) as err:
+                self.assertEqual(benchmark.main([str(log)] * 2), 1)
+                self.assertEqual(benchmark.main([str(log)]), 2)
+                self.assertEqual(benchmark.main([name + "/no", str(log)]), 1)
+            self.assertIn("no figure", err.getvalue())
+            self.assertIn("/no: No such file", err.getvalue())
+
+    def test_boots(self):
+        bench = mock.MagicMock()
+        bench.hypervisor.debug = None
+        (boots,) = benchmark.boots_of(bench, {"c": mock.Mock()}).values()
+        self.assertEqual([boot.count for boot in boots], [True, True, False])
+        self.assertEqual({boot.xen for boot in boots},
+                         {bench.hypervisor.stock})
+        self.assertIn("xentest.run=bench xentest.test=contention",
+                      boots[2].argv())
+        bench.hypervisor.debug = "debug"
+        (boots,) = benchmark.boots_of(bench, {"c": mock.Mock()}).values()
+        self.assertEqual(boots[1].xen, "debug")
+        self.assertEqual(boots[2].xen, bench.hypervisor.stock)
+
+    def test_guest_without_figures(self):
+        boot = mock.Mock(problems=["it hung"], lines=[], log="log")
+        boot.name = "c-bench"
+        self.assertEqual(benchmark._problems([boot]), [
+            "guest c-bench: it hung (log: log)",
+            "guest c-bench printed no figure (log: log)"])
 
     def test_size(self):
         text = ("\na.o:\n"

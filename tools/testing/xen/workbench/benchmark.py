@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make bench: what the pool costs, by size and by state, C beside Rust."""
+"""make bench: what pages and DMA by grants cost, by size and by state, C
+beside Rust."""
 
+import json
+import pathlib
 import re
+import sys
 import time
 
-from . import plot, report, say
+from . import ktap, plot, report, say
 from .bench import Bench
 from .guest import Boot
 
 LIMIT = 600
 LINE = re.compile(r"^(BENCH|FLOOR) ([\w.]+) (\S+) (\w+) (lower|higher) "
                   r"(-?\d+)( varies)?\s*$")
+SYSTEM = re.compile(r"^# Linux (\S+), Xen (\S+)\s*$")
+# What the program is asked to do in a boot of its own.
+CONTENTION = "contention"
+XEN = "xen"
 TITLES = {
     "pool.scattered": "Pages anywhere, alloc + free",
     "pool.contiguous": "Pages in a row, alloc + free",
@@ -28,6 +36,14 @@ TITLES = {
     "best_fit.success": "A run found by lib/genalloc, best fit",
     "best_fit.try": "One try of that",
     "dma.alloc_free": "gnttab_dma_alloc_pages() + free",
+    "dma.hypercalls": "The same",
+    "dma.superpages_broken": "The same, what the first one breaks in Xen",
+    "grant_dma.map": "dma_map_single() + unmap",
+    "grant_dma.map_sg": "dma_map_sg() + unmap",
+    "grant_dma.coherent": "dma_alloc_coherent() + free",
+    "locks.longest_hold": "The longest that one lock is held",
+    "locks.taken": "Locks taken by CPUs at once",
+    "locks.waited_for": "Locks that were waited for",
     "size.code": "Code, without KUnit tests",
     "size.data": "Data that is written to",
 }
@@ -54,15 +70,15 @@ def params_of(text):
 
 
 def read_lines(lines):
-    """What the program printed: (bench, params) -> a dictionary."""
+    """What the program printed: (bench, params, unit) -> a dictionary."""
     found = {}
     for text in lines:
         match = LINE.match(text)
         if not match:
             continue
         kind, bench, params, unit, better, value, varies = match.groups()
-        entry = found.setdefault((bench, params), {
-            "unit": unit, "better": better, "varies": bool(varies),
+        entry = found.setdefault((bench, params, unit), {
+            "better": better, "varies": bool(varies),
             "figure": None, "floor": None})
         entry["figure" if kind == "BENCH" else "floor"] = int(value)
     return found
@@ -72,22 +88,23 @@ def merge(measured):
     """The results: measured is impl -> what read_lines() returns."""
     keys = dict.fromkeys(key for found in measured.values() for key in found)
     results = []
-    for bench, params in keys:
-        entries = {impl: found.get((bench, params), {})
+    for bench, params, unit in keys:
+        entries = {impl: found.get((bench, params, unit), {})
                    for impl, found in measured.items()}
         some = next(entry for entry in entries.values() if entry)
         floors = [entry["floor"] for entry in entries.values()
                   if entry.get("floor") is not None]
         results.append({
             "bench": bench, "params": params_of(params),
-            "unit": some["unit"], "better": some["better"],
+            "unit": unit, "better": some["better"],
             "c": entries.get("c", {}).get("figure"),
             "rust": entries.get("rust", {}).get("figure"),
             "floor": min(floors, default=None), "varies": some["varies"]})
     # Where one kernel has a figure for what another has not, they are
     # printed in the order of the first; this puts them together again.
     order = {name: number for number, name in enumerate(TITLES)}
-    results.sort(key=lambda result: order.get(result["bench"], len(order)))
+    results.sort(key=lambda result: (
+        order.get(result["bench"], len(order)), result["unit"]))
     return results
 
 
@@ -130,6 +147,10 @@ def sizes(bench, kernels):
     return sorted(results, key=lambda result: result["bench"])
 
 
+DIRECTIONS = {"both": "both ways", "to_device": "to the device",
+              "from_device": "from the device"}
+
+
 def show_params(params):
     """Parameters as people read them."""
     words = []
@@ -137,6 +158,11 @@ def show_params(params):
         if isinstance(value, int):
             value = f"{value:,}"
         words.append({"pages": f"{value} page" + "s" * (value != "1"),
+                      "entries": f"{value} entr"
+                                 + ("y" if value == "1" else "ies"),
+                      "dir": DIRECTIONS.get(value, value),
+                      "cache": f"cache {value}",
+                      "of": f"{value}", "cpus": f"{value} CPUs",
                       "freed": f"freed {value}", "part": value,
                       "in_use": f"{value} % in use",
                       "percent": f"{value} % in use",
@@ -149,9 +175,10 @@ def table(results):
     """The lines of the table."""
     lines, last = [], None
     for result in results:
-        if result["bench"] != last:
-            last = result["bench"]
-            title = f"{TITLES.get(last, last)}, {result['unit']}"
+        name, unit = result["bench"], result["unit"]
+        if (name, unit) != last:
+            last = (name, unit)
+            title = f"{TITLES.get(name, name)}, {unit.replace('_', ' ')}"
             if result["varies"]:
                 title += ", varies"
             lines += ["", f"{title:<60}"[:60]
@@ -166,20 +193,31 @@ def table(results):
 
 
 def boots_of(bench, kernels):
-    """One boot for each kernel; nothing else may have run before."""
-    return {impl: Boot(bench, kernel, f"{impl}-bench",
-                       xen=bench.hypervisor.stock, mode="bench", count=True,
-                       limit=LIMIT)
-            for impl, kernel in kernels.items()}
+    """The boots of each kernel; nothing else may have run before in any.
+
+    What is counted in instructions is counted under the hypervisor that people
+    run, and what Xen counts itself under the one that does. Where CPUs run at
+    once, instructions cannot be counted.
+    """
+    xen = bench.hypervisor
+    return {impl: [
+        Boot(bench, kernel, f"{impl}-bench", xen=xen.stock, mode="bench",
+             count=True, limit=LIMIT),
+        Boot(bench, kernel, f"{impl}-bench-xen", xen=xen.debug or xen.stock,
+             mode="bench", count=True, limit=LIMIT,
+             kargs=f"xentest.test={XEN}"),
+        Boot(bench, kernel, f"{impl}-bench-contention", xen=xen.stock,
+             mode="bench", limit=LIMIT, extra=["-p", "4"],
+             kargs=f"xentest.test={CONTENTION}"),
+    ] for impl, kernel in kernels.items()}
 
 
-def _problems(boots, measured):
+def _problems(boots):
     problems = [f"guest {boot.name}: {text} (log: {boot.log})"
-                for boot in boots.values() for text in boot.problems]
-    problems += [f"guest {boots[impl].name} printed no figure (log: "
-                 f"{boots[impl].log})"
-                 for impl, found in measured.items() if not found]
-    return problems
+                for boot in boots for text in boot.problems]
+    return problems + [
+        f"guest {boot.name} printed no figure (log: {boot.log})"
+        for boot in boots if not read_lines(boot.lines)]
 
 
 def bench(settings):
@@ -191,14 +229,20 @@ def bench(settings):
     workbench.prepare()
     kernels = workbench.kernels()
     boots = boots_of(workbench, kernels)
-    workbench.boot_all(list(boots.values()))
-    measured = {impl: read_lines(boot.lines) for impl, boot in boots.items()}
-    results = merge(measured) + sizes(workbench, kernels)
+    every = [boot for group in boots.values() for boot in group]
+    workbench.boot_all([boot for boot in every if boot.count])
+    # One at a time: whoever waits for a lock waits for the others' CPUs too.
+    for boot in every:
+        if not boot.count:
+            boot.run()
+    results = merge({
+        impl: read_lines([text for boot in group for text in boot.lines])
+        for impl, group in boots.items()}) + sizes(workbench, kernels)
     say.line(f"Linux {workbench.source.version()} as dom0 of Xen "
              f"{workbench.hypervisor.version}")
     report.show(table(results))
     say.line()
-    problems = _problems(boots, measured)
+    problems = _problems(every)
     for text in problems:
         say.line(f"FAILED: {text}")
     if not problems and len(kernels) == 2:
@@ -213,3 +257,40 @@ def bench(settings):
     spent = say.duration(time.monotonic() - start)
     say.line(f"make bench: {'failed' if problems else 'done'} ({spent})")
     return 1 if problems else 0
+
+
+def from_logs(logs):
+    """The result file, of what was printed elsewhere: impl -> text."""
+    lines = {impl: ktap.console_lines(text) for impl, text in logs.items()}
+    measured = {impl: read_lines(found) for impl, found in lines.items()}
+    systems = [match for found in lines.values() for text in found
+               if (match := SYSTEM.match(text))]
+    return {"schema": report.SCHEMA,
+            "kernel": systems[0][1] if systems else None,
+            "xen": systems[0][2] if systems else None,
+            "results": merge(measured)}
+
+
+def main(argv):
+    """python3 -m workbench.benchmark C-LOG RUST-LOG >bench.json"""
+    if len(argv) != 2:
+        print("usage: python3 -m workbench.benchmark C-LOG RUST-LOG",
+              file=sys.stderr)
+        return 2
+    try:
+        logs = {impl: pathlib.Path(name).read_text(errors="replace")
+                for impl, name in zip(("c", "rust"), argv)}
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    content = from_logs(logs)
+    if not content["results"]:
+        print("error: there is no figure in these logs", file=sys.stderr)
+        return 1
+    json.dump(content, sys.stdout, indent=2)
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
