@@ -32,6 +32,8 @@ class Bench:
         self.menu = Menu(self)
         self.harness = (self.tree.path
                         / "tools/testing/selftests/xen/qemu")
+        # What the backend of disks is built from takes longer than itself.
+        self.cargo = settings.cache.path / f"cargo-{self.toolchain.key}"
         self._state = None
 
     def prepare(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Xen and busybox: Debian's binaries, and a debug build of the same Xen."""
+"""Xen and programs of the guests: Debian's binaries; and a debug build of Xen."""
 
 import hashlib
 import re
@@ -9,6 +9,7 @@ from .errors import Failure
 
 PACKAGE = "xen-hypervisor-4.20-arm64:arm64"
 BUSYBOX = "busybox-static:arm64"
+E2FSCK = "e2fsck-static:arm64"
 OPTIONS = """EXPERT UNSUPPORTED DEBUG IOREQ_SERVER PERF_COUNTERS PERF_ARRAYS
     STATIC_SHM STATIC_MEMORY""".split()
 
@@ -39,12 +40,15 @@ class Hypervisor:
         self.debug_missing = "not asked for"
         self.version = "unknown"
         self.busybox = None
+        self.e2fsck = None
 
     def ensure(self):
-        """Get the stock hypervisor and busybox; build the debug one."""
+        """Get the stock hypervisor and programs; build the debug one."""
         log = self.settings.logs / "xen.log"
         box = self._unpacked("busybox-static", BUSYBOX, log)
         self.busybox = box / "usr/bin/busybox"
+        e2fsck = self._unpacked("e2fsck-static", E2FSCK, log)
+        self.e2fsck = e2fsck / "usr/sbin/e2fsck.static"
         if self.settings.xen:
             self.stock = self.settings.xen
             self.version = f"own image {self.settings.xen.name}"

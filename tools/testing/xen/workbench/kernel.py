@@ -221,7 +221,8 @@ class Kernel:
             mv "$INSTALL.making" "$INSTALL"
         """
         env = {"FARM": farm, "TREE": tree, "OBJ": self.obj,
-               "INSTALL": self.install}
+               "INSTALL": self.install,
+               "CARGO_TARGET_DIR": self.bench.cargo}
         tests = []
         if has_tests:
             self._inside(["sh", "-ec", script], "build the selftests of the "
@@ -229,7 +230,8 @@ class Kernel:
             tests = ["-s", self.install]
         harness = self.bench.harness
         self._inside([harness / "mkinitramfs.sh", "-b",
-                      self.bench.hypervisor.busybox, "-o", self.initrd,
+                      self.bench.hypervisor.busybox, "-f",
+                      self.bench.hypervisor.e2fsck, "-o", self.initrd,
                       *tests], "make the initramfs", note=note)
 
     def _inside(self, argv, what, note=None, env=None, check=True):

@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Make the initramfs of the test guest: a static busybox, the installed
-# kselftests and init.sh. Needs cpio and gzip, and no privilege.
+# kselftests and init.sh, and a static e2fsck for the tests of disks. Needs cpio
+# and gzip, and no privilege.
 
 set -e
 here=$(cd "$(dirname "$0")" && pwd -P)
 
 usage()
 {
-	echo "usage: $0 -b BUSYBOX -o OUTPUT [-s KSELFTEST_INSTALL_DIR]" >&2
+	echo "usage: $0 -b BUSYBOX -o OUTPUT [-s KSELFTEST_INSTALL_DIR]" \
+	     "[-f E2FSCK]" >&2
 	exit 2
 }
 
-busybox= output= selftests=
-while getopts b:o:s: opt; do
+busybox= output= selftests= e2fsck=
+while getopts b:o:s:f: opt; do
 	case $opt in
 	b) busybox=$OPTARG ;;
 	o) output=$OPTARG ;;
 	s) selftests=$OPTARG ;;
+	f) e2fsck=$OPTARG ;;
 	*) usage ;;
 	esac
 done
@@ -33,6 +36,9 @@ cp "$busybox" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
 cp "$here/init.sh" "$root/init"
 chmod 755 "$root/bin/busybox" "$root/init"
+if [ -n "$e2fsck" ]; then
+	cp "$e2fsck" "$root/bin/e2fsck"
+fi
 if [ -n "$selftests" ]; then
 	cp -a "$selftests" "$root/kselftest"
 fi
