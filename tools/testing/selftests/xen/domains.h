@@ -37,6 +37,7 @@ enum xd_op {
 	XD_VIRTIO,	/* a call of test_xen_grant_dma: cmd, text */
 	XD_READ_FILE,	/* text: its path; -> text, what is in it */
 	XD_WRITE_FILE,	/* text: its path, and at XD_PATH what to write */
+	XD_RUN,		/* text: for a shell; -> text, its output, nr, its status */
 };
 
 struct xd_import {

@@ -398,6 +398,24 @@ static int do_virtio(struct xd_call *call)
 	return ret < 0 ? -errno : ret;
 }
 
+static int do_run(struct xd_call *call)
+{
+	FILE *output = popen(call->text, "r");
+	size_t len;
+	int status;
+
+	if (!output)
+		return -errno;
+	len = fread(call->text, 1, sizeof(call->text) - 1, output);
+	call->text[len] = '\0';
+	status = pclose(output);
+	if (status < 0)
+		return -errno;
+	call->nr = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+
+	return 0;
+}
+
 static int do_new(struct xd_call *call)
 {
 	static const enum type types[] = {
@@ -495,6 +513,8 @@ static int do_call(struct xd_call *call)
 		return xt_read_file(path, call->text, sizeof(call->text));
 	case XD_WRITE_FILE:
 		return xt_write_file(call->text, call->text + XD_PATH);
+	case XD_RUN:
+		return do_run(call);
 	default:
 		return -EOPNOTSUPP;
 	}

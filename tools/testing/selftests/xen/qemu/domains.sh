@@ -43,6 +43,7 @@ domu_tree()
 		echo "#address-cells = <2>; #size-cells = <2>;"
 		grant_dma_nodes
 		importer_node
+		disk_nodes
 		echo "}; };"
 	} >"$work/domu.dts"
 	dtc -q -I dts -O dtb -o "$work/domu.dtb" "$work/domu.dts"
@@ -52,4 +53,16 @@ domu_tree()
 importer_node()
 {
 	echo "importer { compatible = \"xen,importer-test\"; dma-coherent; };"
+}
+
+# Disks that a backend in dom0 stands in for, if Xen has an ioreq server. The
+# driver must not touch one before there is a backend: it is told to bind.
+disk_nodes()
+{
+	for i in 0 1 2 3 4 5 6 7; do
+		echo "disk@200${i}000 { compatible = \"xen,virtio-test\";"
+		echo "reg = <0 0x200${i}000 0 0x200>;"
+		echo "interrupt-parent = <0xfde8>; interrupts = <0 $((i + 1)) 1>;"
+		echo "dma-coherent; iommus = <&gdt 0>; };"
+	done
 }
