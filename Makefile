@@ -32,7 +32,7 @@ test: ## all tests: style, KUnit, kselftests, memory layouts, checkers
 bench: ## what the pool costs by size and by state, C beside Rust
 	$(workbench) bench
 
-domains: ## two domains share buffers, honestly and not
+domains: ## two domains share buffers and a disk, honestly and not
 	$(workbench) domains
 
 shell: ## boot the same system to a shell (IMPL=c for the C kernel)

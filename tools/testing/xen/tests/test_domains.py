@@ -3,7 +3,7 @@
 
 import unittest
 
-from workbench import domains
+from workbench import domains, virtio_blk
 from workbench.ktap import Result
 
 CONSOLE = """\
@@ -44,6 +44,26 @@ class Domains(unittest.TestCase):
         results = [Result(passes=both), Result(passes=both[1:])]
         self.assertEqual(domains.hostile(results), ["backend_keeps"])
         self.assertEqual(domains.hostile([]), [])
+
+
+class Disk(unittest.TestCase):
+    """What a request takes."""
+
+    @staticmethod
+    def found(c_value, rust_value):
+        """Figures of which only one matters."""
+        return {"map_unmap_instructions": {"c": c_value, "rust": rust_value},
+                "request_instructions": {"c": 9, "rust": 9}}
+
+    def test_the_bound(self):
+        """Rust may take that much of C, and no more."""
+        self.assertEqual(virtio_blk.problems(self.found(1000, 450)), [])
+        self.assertEqual(len(virtio_blk.problems(self.found(1000, 451))), 1)
+
+    def test_what_is_missing(self):
+        """A figure that there is not is no good one."""
+        self.assertEqual(virtio_blk.problems(self.found(None, 1)),
+                         ["not measured: map_unmap_instructions in c"])
 
 
 if __name__ == "__main__":

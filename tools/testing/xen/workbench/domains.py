@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make domains: dom0 and a domU share buffers, honestly and not."""
+"""make domains: dom0 and a domU share buffers and a disk, honestly and not."""
 
 import re
 import time
 
-from . import report, say
+from . import report, say, virtio_blk
 from .bench import Bench
 from .errors import Failure
 from .guest import MEASURE, Boot
@@ -72,31 +72,39 @@ def hostile(results):
     return sorted(set.intersection(*passed)) if passed else []
 
 
+def problems_of(boots):
+    """What went wrong in guests."""
+    found = []
+    for boot in boots:
+        texts = [*boot.problems, *boot.result.failures,
+                 *(f"skipped: {name}" for name in boot.result.skips)]
+        found += [f"guest {boot.name}: {text} (log: {boot.log})"
+                  for text in texts]
+    return found
+
+
 def domains(settings):
-    """make domains: build the Rust kernel, boot it twice at once."""
+    """make domains: build both kernels, boot two domains on each."""
     start = time.monotonic()
     target = settings.out / "domains.json"
     target.unlink(missing_ok=True)
-    settings.impls = ("rust",)
+    settings.impls = ("c", "rust")
     bench = Bench(settings)
     bench.prepare()
-    kernel = bench.kernels()["rust"]
-    boots = bench.boot_all(boots_of(bench, kernel))
+    kernels = bench.kernels()
+    boots = boots_of(bench, kernels["rust"])
     if not boots:
         raise Failure("the tests between two domains need pages of 4 KiB",
                       "see make menuconfig")
+    disks = virtio_blk.boots_of(bench, kernels)
+    every = [*boots, *(boot for pair in disks.values() for boot in pair)]
+    bench.boot_all(every)
     found = figures(boots[0].lines)
     names = hostile([boot.result for boot in boots])
     total = Result()
-    problems = []
-    for boot in boots:
+    for boot in every:
         total.add(boot.result)
-        problems += [f"guest {boot.name}: {text} (log: {boot.log})"
-                     for text in boot.problems]
-        problems += [f"guest {boot.name}: {name} (log: {boot.log})"
-                     for name in boot.result.failures]
-        problems += [f"guest {boot.name}: skipped: {name} (log: {boot.log})"
-                     for name in boot.result.skips]
+    problems = problems_of(every)
     problems += [f"not measured: {name}" for name in FIGURES
                  if name not in found]
     say.line()
@@ -106,16 +114,25 @@ def domains(settings):
         say.line(f"  {text:<52}{report.number(found.get(name)):>12}")
     say.line(f"  {'tests with a hostile peer that passed':<52}"
              f"{len(names):>12}")
+    disk = None
+    if disks:
+        disk = virtio_blk.figures(disks)
+        virtio_blk.show(disk)
+        problems += virtio_blk.problems(disk)
+        disk["hostile"] = hostile([disks["rust"][0].result])
+    else:
+        say.line("not measured: a disk by virtio-blk: no Xen with "
+                 f"IOREQ_SERVER ({bench.hypervisor.debug_missing})")
     say.line(f"kselftests: {total.passed} passed, {total.failed} failed, "
-             f"{total.skipped} skipped")
+             f"{total.skipped} skipped, {total.xfail} expected to fail")
     for text in problems:
         say.line(f"FAILED: {text}")
     if not problems:
         report.write_json(target, {
             "schema": report.SCHEMA, "kernel": bench.source.version(),
-            "xen": bench.hypervisor.version, "guests": len(boots),
+            "xen": bench.hypervisor.version, "guests": len(every),
             "ktap": total.counts(), **{name: found[name] for name in FIGURES},
-            "hostile": names})
+            "hostile": names, "virtio_blk": disk})
         say.line(f"result: {target}")
     spent = say.duration(time.monotonic() - start)
     say.line(f"make domains: {'failed' if problems else 'all is well'} "

@@ -87,7 +87,7 @@ class Boot:
                 f"the guest did not end within {self.limit} s")
         elif "xentest: done" not in text and self.mode != "kunit":
             self.problems.append("the guest ended before it was done")
-        if self.mode in ("selftests", "kunit", "domains"):
+        if self.mode in ("selftests", "kunit", "domains", "virtio_blk"):
             self._count()
 
     def _count(self):
