@@ -306,7 +306,8 @@ enum xgd_watch {
 
 /**
  * struct xgd_contend - have several CPUs do the same at once
- * @cycle: what each of them does; @cycle.failed: out: in all
+ * @cycle: what each of them does, for half a second at most, with no flags;
+ *	@cycle.repeat, @cycle.failed: out: of all together
  * @nr_cpus: how many
  * @watch: enum xgd_watch
  * @seen: out: what was observed; XGD_WATCH_HELD: in nanoseconds, less those of
