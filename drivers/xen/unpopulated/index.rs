@@ -404,8 +404,8 @@ impl<B> Index<B> {
         added
     }
 
-    /// Makes one page of the chunk in `slot` free, where `place` tells its place in there, given what
-    /// stands behind that, and `now` the time.
+    /// Makes one page of the chunk in `slot` free, where `place` tells its place in there, given
+    /// what stands behind that, and `now` the time.
     ///
     /// Returns whether it is in there, and was not free before.
     #[inline]

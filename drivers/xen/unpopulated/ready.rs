@@ -176,7 +176,8 @@ impl Ready {
         }
     }
 
-    /// Returns whether `page` is ready. If not, then it can be taken back other than by [`Self::put`].
+    /// Returns whether `page` is ready. If not, then it can be taken back other than by
+    /// [`Self::put`].
     #[inline]
     pub(crate) fn has_one(&mut self, page: PassedPage) -> bool {
         if !self.overlaps(page, 1) {
