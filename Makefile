@@ -29,7 +29,7 @@ run: ## build the C and the Rust kernel, boot both under Xen, compare them
 test: ## all tests: style, KUnit, kselftests, memory layouts, checkers
 	$(workbench) test
 
-bench: ## what the pool costs by size and by state, C beside Rust
+bench: ## what pages, buffers and mappings cost by size and state, C beside Rust
 	$(workbench) bench
 
 domains: ## two domains share buffers and a disk, honestly and not
