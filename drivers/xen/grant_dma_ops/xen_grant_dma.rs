@@ -627,3 +627,117 @@ unsafe extern "C" fn sync_sg_for_device(
         unsafe { sync_single_for_device(dev, address, size, dir) };
     }
 }
+
+#[kunit_tests(xen_grant_dma_operations)]
+mod tests {
+    use super::*;
+    use kernel::{
+        faux,
+        page::Page, //
+    };
+
+    /// Calls `f` with a device that has operations, if that is not in a Xen guest, where there are
+    /// references.
+    fn with_device(isolate: bool, f: impl FnOnce(*mut bindings::device) -> Result) -> Result {
+        if grant::capacity() != 0 {
+            return Ok(());
+        }
+
+        let registration = faux::Registration::new(c"xen-grant-dma-test", None)?;
+        let device: &faux::Device<_> = registration.as_ref();
+        let device: &kernel::device::Device<_> = device.as_ref();
+        // CAST: It is a transparent wrapper.
+        let dev: *mut bindings::device = core::ptr::from_ref(device).cast_mut().cast();
+        let device = create(0, isolate)?;
+
+        // SAFETY: The device is the test's own, and exists as long as the registration.
+        unsafe { (*dev).dma_ops = &raw const device.ops };
+
+        let result = f(dev);
+
+        let statistics = device.statistics();
+        assert_eq!((statistics.maps, statistics.references), (0, 0));
+        assert_eq!((statistics.bounced, statistics.broken), (0, 0));
+
+        // SAFETY: As above.
+        unsafe { (*dev).dma_ops = core::ptr::null() };
+        // SAFETY: They were handed over by `into_raw`, and the device has others now.
+        unsafe { xen_grant_dma_destroy(&raw const (*Arc::into_raw(device)).ops) };
+        result
+    }
+
+    /// Maps bytes of a page, and returns whether that worked.
+    fn maps(
+        dev: *mut bindings::device,
+        page: &Page,
+        size: usize,
+        dir: bindings::dma_data_direction,
+        attrs: c_ulong,
+    ) -> bool {
+        // SAFETY: `Page` has a valid page.
+        let phys = unsafe { page::page_to_phys(NonNull::new_unchecked(page.as_ptr())) };
+
+        // SAFETY: The device has these operations. The page is used for nothing else.
+        let address = unsafe { map_phys(dev, phys, size, dir, attrs) };
+
+        address != MAPPING_ERROR
+    }
+
+    #[test]
+    fn without_references_nothing_is_mapped() -> Result {
+        let page = Page::alloc_page(GFP_KERNEL)?;
+        let both = bindings::dma_data_direction::DMA_BIDIRECTIONAL;
+
+        for isolate in [false, true] {
+            with_device(isolate, |dev| {
+                assert!(!maps(dev, &page, PAGE_SIZE, both, 0));
+                assert!(!maps(dev, &page, 1, both, SKIP_CPU_SYNC));
+                assert!(!maps(dev, &page, 0, both, 0));
+                assert!(!maps(dev, &page, PAGE_SIZE, both, MMIO));
+                assert!(!maps(
+                    dev,
+                    &page,
+                    PAGE_SIZE,
+                    bindings::dma_data_direction::DMA_NONE,
+                    0
+                ));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn without_references_nothing_is_allocated() -> Result {
+        with_device(false, |dev| {
+            let mut address = 0;
+
+            for size in [0, 1, PAGE_SIZE, usize::MAX] {
+                // SAFETY: The device has these operations, and there is room for an address.
+                let memory = unsafe { alloc(dev, size, &mut address, bindings::GFP_KERNEL, 0) };
+
+                assert!(memory.is_null());
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn addresses_have_64_bits_and_buffers_a_limit() -> Result {
+        with_device(false, |dev| {
+            // SAFETY: There are no requirements.
+            assert_eq!(unsafe { dma_supported(dev, u64::MAX) }, 1);
+            // SAFETY: As above.
+            assert_eq!(unsafe { dma_supported(dev, u64::MAX >> 1) }, 0);
+            // SAFETY: The device has these operations.
+            assert_eq!(unsafe { max_mapping_size(dev) }, 0);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn backends_are_domains() {
+        assert!(create(bindings::DOMID_FIRST_RESERVED, false).is_err());
+        assert!(create(0x10000, true).is_err());
+    }
+}
