@@ -624,7 +624,7 @@ static const struct xt_test tests[] = {
 	{ "backend_completes_twice", backend_completes_twice },
 	{ "backend_keeps_every_mapping",
 	  backend_keeps_every_mapping, NULL, XT_C_FAILS,
-	  "what is still held is given out again" },
+	  "it does not tell what a backend holds" },
 	{ "a file system survives the end of the domU", file_system_survives },
 };
 
