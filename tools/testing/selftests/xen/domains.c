@@ -1648,22 +1648,13 @@ static const struct xt_test tests[] = {
 	{ "destroyed_peer_leaves_nothing", destroyed_peer_leaves_nothing },
 };
 
-/* Without an argument all of them, else those with that in the name. */
 int main(int argc, char **argv)
 {
 	static const struct xt_part part = {
 		.name = "DMA buffers", .is_rust = xt_is_rust_dma,
 		.prepare = prepare,
 	};
-	static struct xt_test some[ARRAY_SIZE(tests)];
-	size_t i, nr = 0;
 
-	if (!xt_is_dom0())
-		xd_serve();
-
-	for (i = 0; i < ARRAY_SIZE(tests); i++)
-		if (argc < 2 || strstr(tests[i].name, argv[1]))
-			some[nr++] = tests[i];
-
-	return xt_main_part(&part, some, nr);
+	return xd_main(&part, tests, ARRAY_SIZE(tests),
+		       argc > 1 ? argv[1] : NULL);
 }

@@ -94,7 +94,11 @@ int xd_call(int side, struct xd_call *call);
 /* In dom0, for each process of its own. */
 void xd_connect(void);
 
-/* In the domU; never comes back. */
-void xd_serve(void);
+/*
+ * What main() returns: serves in the domU, which never ends, and in dom0 runs
+ * the tests, with an argument those that have it in the name.
+ */
+int xd_main(const struct xt_part *part, const struct xt_test *tests,
+	    size_t nr_tests, const char *only);
 
 #endif /* XEN_DOMAINS_H */

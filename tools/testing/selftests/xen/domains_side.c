@@ -631,7 +631,8 @@ void xd_connect(void)
 	XT_CHECK(!ret, "map the mailbox: %s", strerror(-ret));
 }
 
-void xd_serve(void)
+/* Never comes back. */
+static void serve(void)
 {
 	struct xt_grants grants;
 	uint32_t served = 0;
@@ -664,4 +665,23 @@ void xd_serve(void)
 				 __ATOMIC_RELEASE);
 		events_send();
 	}
+}
+
+int xd_main(const struct xt_part *part, const struct xt_test *tests,
+	    size_t nr_tests, const char *only)
+{
+	struct xt_test *some;
+	size_t i, nr = 0;
+
+	if (!xt_is_dom0())
+		serve();
+
+	some = calloc(nr_tests, sizeof(*some));
+	if (!some)
+		return KSFT_FAIL;
+	for (i = 0; i < nr_tests; i++)
+		if (!only || strstr(tests[i].name, only))
+			some[nr++] = tests[i];
+
+	return xt_main_part(part, some, nr);
 }

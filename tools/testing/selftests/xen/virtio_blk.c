@@ -632,24 +632,16 @@ static const struct xt_test measures[] = {
 	{ "what a request takes is measured", measure },
 };
 
-/* Without an argument all of them, else those with that in the name. */
 int main(int argc, char **argv)
 {
 	static const struct xt_part part = {
 		.name = "virtio-blk by grants", .is_rust = is_rust,
 		.prepare = prepare,
 	};
-	static struct xt_test some[ARRAY_SIZE(tests)];
-	size_t i, nr = 0;
+	const char *only = argc > 1 ? argv[1] : NULL;
 
-	if (!xt_is_dom0())
-		xd_serve();
+	if (only && !strcmp(only, "measure"))
+		return xd_main(&part, measures, ARRAY_SIZE(measures), NULL);
 
-	if (argc > 1 && !strcmp(argv[1], "measure"))
-		return xt_main_part(&part, measures, ARRAY_SIZE(measures));
-	for (i = 0; i < ARRAY_SIZE(tests); i++)
-		if (argc < 2 || strstr(tests[i].name, argv[1]))
-			some[nr++] = tests[i];
-
-	return xt_main_part(&part, some, nr);
+	return xd_main(&part, tests, ARRAY_SIZE(tests), only);
 }
