@@ -315,7 +315,7 @@ impl<B> Index<B> {
         }
     }
 
-    /// Takes the first `nr` free pages of the chunk in `slot`, which has as many.
+    /// Takes the first `nr` free pages of the chunk in `slot`, which has as many; `nr` is not 0.
     ///
     /// Calls `f` with what stands behind the chunk and the place of each page in there.
     #[inline]

@@ -96,6 +96,8 @@ pub(crate) struct Pool {
 pub(crate) struct Growth {
     /// Where address space comes from, if from anywhere.
     target: Option<&'static Resource>,
+    /// Pages that the pool has from elsewhere.
+    donated: usize,
     /// Ranges of `target` that are in use by others, kept so that they are not tried again.
     unusable: KVec<Reservation>,
     /// Where struct pages are to be.
@@ -382,6 +384,7 @@ impl Growth {
     pub(crate) const fn new() -> Self {
         Self {
             target: None,
+            donated: 0,
             unusable: KVec::new(),
             node: NumaNode::NO_NODE,
         }
@@ -402,7 +405,7 @@ impl Growth {
         let mut error = ENOMEM;
 
         // What cannot be met must not use up all address space before that is found out.
-        if missing > chunk::pages_in(target).saturating_sub(total) {
+        if missing > chunk::pages_in(target).saturating_sub(total - self.donated) {
             return Err(error);
         }
 
@@ -467,8 +470,9 @@ pub(crate) fn start(
 
     growth.target = target;
     for (first, first_pfn, nr_pages) in donated {
-        if add_donated(first, first_pfn, nr_pages).is_err() {
-            pr_warn!("no memory to keep {nr_pages} donated pages, they are lost\n");
+        match add_donated(first, first_pfn, nr_pages) {
+            Ok(()) => growth.donated += nr_pages,
+            Err(_) => pr_warn!("no memory to keep {nr_pages} donated pages, they are lost\n"),
         }
     }
 }
