@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Address space.
+
+pub mod resource;
+
+pub type PhysAddr = u64;
