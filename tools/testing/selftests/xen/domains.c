@@ -12,15 +12,12 @@
 #include <time.h>
 
 #include "xen_test.h"
-#include "domains.h"
+#include "sharing.h"
 #include "test_modules/test_xen_grant_dma.h"
 
 typedef uint16_t domid_t;
 typedef uint32_t grant_ref_t;
 #include <xen/gntdev.h>
-
-#define FRAME		2025	/* pages of 4 KiB: 1920 x 1080 x 4 bytes */
-#define FRAME_BYTES	(1920LL * 1080 * 4)
 
 #define SMALL		64	/* what a device of dom0 can be given */
 #define BUFFERS		4
@@ -30,140 +27,10 @@ typedef uint32_t grant_ref_t;
 #define RACES		50
 #define MACHINE_SLOT	2048	/* bytes of one slot of swiotlb */
 
-static int other(int side)
-{
-	return side == XD_DOM0 ? XD_DOMU : XD_DOM0;
-}
-
-static const char *name_of(int side)
-{
-	return side == XD_DOM0 ? "dom0" : "the domU";
-}
-
-/* Calls; what is not allowed to fail ends the test. */
-static int try_call(int side, struct xd_call *call, enum xd_op op)
-{
-	call->op = op;
-	call->domid = other(side);
-
-	return xd_call(side, call);
-}
-
-static void do_call(int side, struct xd_call *call, enum xd_op op,
-		    const char *what)
-{
-	int ret = try_call(side, call, op);
-
-	XT_CHECK(!ret, "%s: %s: %s", name_of(side), what, strerror(-ret));
-}
-
-static void let_go(void)
-{
-	static struct xd_call call;
-
-	try_call(XD_DOMU, &call, XD_RESET);
-}
-
-static void begin(void)
-{
-	static struct xd_call call;
-
-	xd_connect();
-	do_call(XD_DOMU, &call, XD_RESET, "let go of all");
-	xt_let_go = let_go;
-}
-
-struct refs {
-	uint32_t id;
-	uint32_t nr;
-	uint32_t ref[XD_MAX_REFS];
-};
-
-static void grant(int side, uint32_t nr, bool writable, struct refs *refs)
-{
-	static struct xd_call call;
-
-	call.nr = nr;
-	call.writable = writable;
-	do_call(side, &call, XD_GRANT, "grant");
-	refs->id = call.id;
-	refs->nr = nr;
-	memcpy(refs->ref, call.refs, nr * sizeof(refs->ref[0]));
-}
-
-static int try_refs(int side, enum xd_op op, const struct refs *refs,
-		    bool writable, struct xd_call *call)
-{
-	call->nr = refs->nr;
-	call->writable = writable;
-	call->flags = GNTDEV_DMA_FLAG_COHERENT;
-	memcpy(call->refs, refs->ref, refs->nr * sizeof(refs->ref[0]));
-
-	return try_call(side, call, op);
-}
-
-static void release(int side, uint32_t id)
-{
-	static struct xd_call call;
-
-	call.id = id;
-	do_call(side, &call, XD_RELEASE, "release");
-}
-
-static void draw(int side, uint32_t id, uint32_t seed)
-{
-	static struct xd_call call;
-
-	call.id = id;
-	call.seed = seed;
-	do_call(side, &call, XD_DRAW, "draw");
-}
-
-/* How many bytes are not those of the frame that was drawn. */
-static uint64_t differ(int side, uint32_t id, uint32_t seed)
-{
-	static struct xd_call call;
-
-	call.id = id;
-	call.seed = seed;
-	do_call(side, &call, XD_CHECK, "compare");
-
-	return call.bytes;
-}
-
-static void check_frame(int side, uint32_t id, uint32_t seed)
-{
-	uint64_t wrong = differ(side, id, seed);
-
-	XT_CHECK(!wrong, "%s reads %llu bytes otherwise", name_of(side),
-		 (unsigned long long)wrong);
-}
-
-static struct xd_stats get_stats(int side)
-{
-	static struct xd_call call;
-
-	do_call(side, &call, XD_STATS, "statistics");
-
-	return call.stats;
-}
-
 /* For whoever reads the console: a figure, and what one test adds to it. */
 static void measure(const char *name, uint64_t value)
 {
 	printf("MEASURE domains.%s %llu\n", name, (unsigned long long)value);
-}
-
-static struct xd_import import(int side, const struct refs *refs, uint32_t *id)
-{
-	static struct xd_call call;
-	int ret = try_refs(side, XD_IMPORT, refs, true, &call);
-
-	XT_CHECK(!ret, "%s: a dma-buf of %u pages: %s", name_of(side),
-		 refs->nr, strerror(-ret));
-	*id = call.id;
-
-	return call.import;
 }
 
 static void check_refused(int side, enum xd_op op, const struct refs *refs,
@@ -175,23 +42,6 @@ static void check_refused(int side, enum xd_op op, const struct refs *refs,
 	XT_CHECK(ret == -EINVAL, "%s takes %s: %d", name_of(side), what, ret);
 }
 
-/* Nothing is out of the pool that was not before, and no free was wrong. */
-static void check_stats(int side, const struct xd_stats *before)
-{
-	struct xd_stats after = get_stats(side);
-
-	XT_CHECK(after.pages_out == before->pages_out,
-		 "%s: %lld pages are out, before %lld", name_of(side),
-		 (long long)after.pages_out, (long long)before->pages_out);
-	XT_CHECK(after.ballooned == before->ballooned,
-		 "%s: %lld ballooned pages are out, before %lld",
-		 name_of(side), (long long)after.ballooned,
-		 (long long)before->ballooned);
-	XT_CHECK(after.refused == before->refused,
-		 "%s: the free of %lld pages was refused", name_of(side),
-		 (long long)(after.refused - before->refused));
-}
-
 static struct xd_entry get_entry(int side, uint32_t ref)
 {
 	static struct xd_call call;
@@ -200,16 +50,6 @@ static struct xd_entry get_entry(int side, uint32_t ref)
 	do_call(side, &call, XD_GET_ENTRY, "look at the grant table");
 
 	return call.entry;
-}
-
-static void get_frames(int side, const struct refs *refs, uint32_t *frames)
-{
-	static struct xd_call call;
-
-	call.nr = refs->nr;
-	memcpy(call.refs, refs->ref, refs->nr * sizeof(refs->ref[0]));
-	do_call(side, &call, XD_FRAMES, "look at the grant table");
-	memcpy(frames, call.refs, refs->nr * sizeof(frames[0]));
 }
 
 static void set_entry(int side, struct xd_entry entry)
@@ -418,49 +258,6 @@ static long bounce_slots(void)
 	XT_CHECK(ret > 0, "io_tlb_used: %s", strerror(-ret));
 
 	return atol(buf);
-}
-
-struct granted {
-	uint32_t frame;
-	uint32_t ref;
-};
-
-static int by_frame(const void *a, const void *b)
-{
-	const struct granted *one = a, *two = b;
-
-	return one->frame < two->frame ? -1 : one->frame > two->frame;
-}
-
-/*
- * Puts references in the order of the frames behind them, or in the opposite
- * one.  Returns how many frames the longest run has, and makes that the first.
- */
-static uint32_t order_refs(struct refs *refs, bool ascending)
-{
-	static struct granted entries[XD_MAX_REFS];
-	static uint32_t frames[XD_MAX_REFS];
-	uint32_t i, nr = refs->nr, first = 0, best = 0, length = 0;
-
-	get_frames(XD_DOMU, refs, frames);
-	for (i = 0; i < nr; i++)
-		entries[i] = (struct granted){ frames[i], refs->ref[i] };
-	qsort(entries, nr, sizeof(entries[0]), by_frame);
-	for (i = 0; i < nr; i++) {
-		if (!i || entries[i].frame != entries[i - 1].frame + 1)
-			length = 0;
-		if (++length > best) {
-			best = length;
-			first = i + 1 - length;
-		}
-	}
-	for (i = 0; i < nr; i++) {
-		uint32_t from = (first + i) % nr;
-
-		refs->ref[ascending ? i : nr - 1 - i] = entries[from].ref;
-	}
-
-	return best;
 }
 
 /*

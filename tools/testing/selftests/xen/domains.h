@@ -23,9 +23,11 @@ enum xd_op {
 	XD_GRANT,	/* nr pages to the other side; writable; -> refs, id */
 	XD_MAP,		/* refs, by gntdev, for user space; writable; -> id */
 	XD_IMPORT,	/* refs, as a dma-buf, by the importer; -> id, import */
+	XD_BUFFER,	/* the same, by one that does no DMA itself */
 	XD_COPY,	/* put a copy in the place of what id is of: a mistake */
-	XD_DRAW,	/* a frame of the seed to id */
+	XD_DRAW,	/* a frame of the seed to id; nr refs: its pages, in order */
 	XD_CHECK,	/* -> bytes of id that are not of that frame */
+	XD_DISK,	/* id from the disk in text, or to it: writable; by_page */
 	XD_PEEK,	/* nr bytes at offset of id; -> text */
 	XD_POKE,
 	XD_RELEASE,	/* id; a process is killed */
@@ -71,6 +73,7 @@ struct xd_call {
 	uint32_t nr;
 	uint32_t writable;
 	uint32_t flags;		/* of the dma-buf */
+	uint32_t by_page;	/* a dma-buf is not one piece for the disk */
 	uint32_t domid;		/* XD_GRANT, XD_MAP ...: the other one */
 	uint32_t seed;
 	uint64_t cmd;

@@ -59,6 +59,7 @@ struct object {
 };
 
 static struct object objects[MAX_OBJECTS];
+static uint32_t pages[XD_MAX_REFS];
 static struct mailbox *mailbox;
 static int events = -1, gntdev = -1, module = -1, virtio = -1;
 
@@ -69,26 +70,64 @@ static inline uint32_t pixel(uint32_t number, uint32_t seed)
 	return number * 2654435761U ^ (seed & 0xff) * 0x01010101U;
 }
 
-static void draw(struct object *obj, uint32_t seed)
+/* Which pages of it a frame has: all, or those of references, in their order. */
+static int pages_of(const struct object *obj, const struct xd_call *call)
 {
-	uint32_t *pixels = (uint32_t *)obj->mem;
-	uint32_t i, nr = obj->size / sizeof(*pixels);
+	const struct xt_grants *grants = &obj->grants;
+	uint32_t i, at, nr = call->nr;
 
+	if (nr > XD_MAX_REFS)
+		return -E2BIG;
+	for (i = 0; i < nr; i++) {
+		for (at = 0; at < grants->nr_pages; at++)
+			if (grants->refs[at] == call->refs[i])
+				break;
+		if (at == grants->nr_pages)
+			return -ENOENT;
+		pages[i] = at;
+	}
+	if (nr)
+		return nr;
+	nr = obj->size / xt_page_size();
 	for (i = 0; i < nr; i++)
-		pixels[i] = pixel(i, seed);
+		pages[i] = i;
+
+	return nr;
 }
 
-static uint64_t wrong_bytes(struct object *obj, uint32_t seed)
+static int draw(struct object *obj, const struct xd_call *call)
 {
-	const uint32_t *pixels = (uint32_t *)(obj->copy ?: obj->mem);
-	uint32_t i, diff, nr = obj->size / sizeof(*pixels);
-	uint64_t wrong = 0;
+	uint32_t j, number = 0, size = xt_page_size();
+	int i, nr = pages_of(obj, call);
 
-	for (i = 0; i < nr; i++)
-		for (diff = pixels[i] ^ pixel(i, seed); diff; diff >>= 8)
-			wrong += !!(diff & 0xff);
+	for (i = 0; i < nr; i++) {
+		uint32_t *pixels = (uint32_t *)(obj->mem + pages[i] * size);
 
-	return wrong;
+		for (j = 0; j < size / sizeof(*pixels); j++)
+			pixels[j] = pixel(number++, call->seed);
+	}
+
+	return nr < 0 ? nr : 0;
+}
+
+static int find_wrong(struct object *obj, struct xd_call *call)
+{
+	uint32_t j, diff, number = 0, size = xt_page_size();
+	const uint8_t *mem = obj->copy ?: obj->mem;
+	int i, nr = pages_of(obj, call);
+
+	call->bytes = 0;
+	for (i = 0; i < nr; i++) {
+		const uint32_t *pixels = (uint32_t *)(mem + pages[i] * size);
+
+		for (j = 0; j < size / sizeof(*pixels); j++) {
+			diff = pixels[j] ^ pixel(number++, call->seed);
+			for (; diff; diff >>= 8)
+				call->bytes += !!(diff & 0xff);
+		}
+	}
+
+	return nr < 0 ? nr : 0;
 }
 
 /* Objects */
@@ -212,6 +251,7 @@ static int do_import(struct object *obj, struct xd_call *call)
 		return fd;
 
 	import.fd = fd;
+	import.no_dma = call->op == XD_BUFFER;
 	if (ioctl(module, XDM_IOC_IMPORT, &import)) {
 		/* Let it be told from a dma-buf that could not be made. */
 		ret = -ECONNABORTED;
@@ -237,6 +277,37 @@ static int do_import(struct object *obj, struct xd_call *call)
 
 end:
 	dmabuf_end(fd);
+	return ret;
+}
+
+/* Past the cache, so that the memory itself is what the disk reads or writes. */
+static int do_disk(struct object *obj, struct xd_call *call)
+{
+	struct xdm_disk disk = {
+		.id = obj->import, .write = call->writable,
+		.by_page = call->by_page,
+	};
+	size_t done = 0;
+	ssize_t ret;
+
+	disk.fd = open(call->text, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (disk.fd < 0)
+		return -errno;
+	if (obj->type == IMPORTED) {
+		ret = ioctl(module, XDM_IOC_DISK, &disk) ? -errno : 0;
+		goto end;
+	}
+	do {
+		ret = call->writable ?
+		      pwrite(disk.fd, obj->mem + done, obj->size - done, done) :
+		      pread(disk.fd, obj->mem + done, obj->size - done, done);
+		if (ret > 0)
+			done += ret;
+	} while (ret > 0 && done < obj->size);
+	ret = ret < 0 ? -errno : done < obj->size ? -ENOSPC : 0;
+
+end:
+	close(disk.fd);
 	return ret;
 }
 
@@ -420,7 +491,8 @@ static int do_new(struct xd_call *call)
 {
 	static const enum type types[] = {
 		[XD_GRANT] = GRANTED, [XD_MAP] = MAPPED,
-		[XD_IMPORT] = IMPORTED, [XD_CHILD] = CHILD,
+		[XD_IMPORT] = IMPORTED, [XD_BUFFER] = IMPORTED,
+		[XD_CHILD] = CHILD,
 	};
 	struct object *obj;
 	int ret;
@@ -438,6 +510,7 @@ static int do_new(struct xd_call *call)
 		ret = do_map(obj, call);
 		break;
 	case XD_IMPORT:
+	case XD_BUFFER:
 		ret = do_import(obj, call);
 		break;
 	default:
@@ -469,11 +542,11 @@ static int do_old(struct xd_call *call)
 	case XD_COPY:
 		return do_copy(obj);
 	case XD_DRAW:
-		draw(obj, call->seed);
-		return 0;
+		return draw(obj, call);
 	case XD_CHECK:
-		call->bytes = wrong_bytes(obj, call->seed);
-		return 0;
+		return find_wrong(obj, call);
+	case XD_DISK:
+		return do_disk(obj, call);
 	default:
 		return do_release(obj);
 	}
@@ -489,11 +562,13 @@ static int do_call(struct xd_call *call)
 	case XD_GRANT:
 	case XD_MAP:
 	case XD_IMPORT:
+	case XD_BUFFER:
 	case XD_CHILD:
 		return do_new(call);
 	case XD_COPY:
 	case XD_DRAW:
 	case XD_CHECK:
+	case XD_DISK:
 	case XD_PEEK:
 	case XD_POKE:
 	case XD_RELEASE:

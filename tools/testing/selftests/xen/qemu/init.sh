@@ -6,10 +6,11 @@
 #   xentest.run=measure     run only the measuring program
 #   xentest.run=bench       run only the benchmark
 #   xentest.run=domains     run only the tests between two domains
+#   xentest.run=device_dma  run only those of DMA to another domain's memory
 #   xentest.run=virtio_blk  run only those of a disk between two domains
 #   xentest.run=shell       an interactive shell
 #   xentest.run=none        nothing: boot and power off
-#   xentest.test=NAME       with selftests, domains or virtio_blk: which test
+#   xentest.test=NAME       with selftests and two domains: which test
 #   xentest.rounds=N        with domains: how often four frames come and go
 #   xentest.timeout=N       with selftests: seconds for each, whatever they say
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
@@ -70,7 +71,7 @@ selftests)
 		 ./run_kselftest.sh $what ${timeout:+-o "$timeout"})
 	fi
 	;;
-measure | bench | domains | virtio_blk)
+measure | bench | domains | device_dma | virtio_blk)
 	if [ -x "$tests/xen/$run" ]; then
 		(cd $tests/xen && "./$run" ${only:+"$only"})
 	else

@@ -27,6 +27,8 @@ usage()
 	  -a ARGS     more kernel arguments
 	  -X ARGS     more Xen arguments
 	  -u ARGS     a domU beside dom0, with these kernel arguments
+	  -n MIB      an NVMe drive of dom0, empty
+	  -s          the drive behind an SMMUv3
 	  -p NUMBER   CPUs (default 2)
 	  -d NUMBER   CPUs of dom0 (default: all)
 	  -m MODEL    CPU model (default cortex-a57)
@@ -37,9 +39,9 @@ usage()
 	exit 2
 }
 
-kernel= initrd= hypervisor= name=default kargs= xargs= domu= domu_kargs=
-cpus=2 dom0_cpus= model=cortex-a57 count= limit=120 interactive=
-while getopts k:i:x:l:a:X:u:p:d:m:ct:I opt; do
+kernel= initrd= hypervisor= name=default kargs= xargs= domu= domu_kargs= nvme=
+smmu= cpus=2 dom0_cpus= model=cortex-a57 count= limit=120 interactive=
+while getopts k:i:x:l:a:X:u:n:sp:d:m:ct:I opt; do
 	case $opt in
 	k) kernel=$OPTARG ;;
 	i) initrd=$OPTARG ;;
@@ -48,6 +50,8 @@ while getopts k:i:x:l:a:X:u:p:d:m:ct:I opt; do
 	a) kargs=$OPTARG ;;
 	X) xargs=$OPTARG ;;
 	u) domu=1 domu_kargs="panic=-1 xentest.domid=1 $OPTARG" ;;
+	n) nvme=$OPTARG ;;
+	s) smmu=,iommu=smmuv3 ;;
 	p) cpus=$OPTARG ;;
 	d) dom0_cpus=$OPTARG ;;
 	m) model=$OPTARG ;;
@@ -86,7 +90,7 @@ trap 'exit 1' INT TERM HUP
 if [ -n "$count" ]; then
 	cpus=1 dom0_cpus=1 model=max
 fi
-machine=virt,gic-version=3
+machine=virt,gic-version=3$smmu
 [ -n "$hypervisor" ] && machine=$machine,virtualization=on
 kargs="panic=-1 xentest.layout=$name $kargs"
 xargs="console=dtuart dtuart=serial0 dom0_mem=${dom0}M
@@ -110,6 +114,7 @@ if [ -n "$holes" ]; then
 	kernel_at=0x60000000
 	initrd_at=0x64000000
 fi
+nvme_slot=8
 
 # A device tree of our own: reserved memory cuts the regions to pieces, and
 # there are the devices of the tests. QEMU adds no module nodes to a tree that
@@ -134,8 +139,13 @@ own_tree()
 		[ -n "$domu" ] && domu_nodes
 		echo "};"
 		echo "/ {"
-		grant_dma_nodes
-		grant_dma_pci "$bridge"
+		if [ -n "$smmu" ]; then
+			behind_smmu "$bridge"
+		else
+			# Xen knows no such IOMMU, if it has one.
+			grant_dma_nodes
+			grant_dma_pci "$bridge"
+		fi
 		[ -n "$domu" ] && importer_node
 		[ -z "$holes" ] || reserved_nodes
 		echo "};"
@@ -191,6 +201,14 @@ grant_dma_pci()
 	echo "<0x20 &gdt 0x7fe8 0x10>, <0x30 &gdt_cells 0 0 1>; };"
 }
 
+# Xen takes stream IDs from a node's own property alone, so that the one of the
+# drive stands for the host bridge.
+behind_smmu()
+{
+	node=$(sed -n 's/^\t\(smmuv3@[0-9a-f]*\) {/\1/p' "$work/machine.dts")
+	echo "$1 { iommus = <&{/$node} $((nvme_slot * 8))>; };"
+}
+
 module()
 {
 	[ -n "$3" ] || return 0
@@ -225,6 +243,12 @@ else
 		"guest-loader,addr=$kernel_at,kernel=$kernel,bootargs=$bootargs"
 	[ -n "$initrd" ] && set -- "$@" \
 		-device "guest-loader,addr=$initrd_at,initrd=$initrd"
+fi
+
+if [ -n "$nvme" ]; then
+	dd if=/dev/null of="$work/nvme" bs=1M seek="$nvme" 2>/dev/null
+	set -- "$@" -drive "if=none,id=nvme,format=raw,file=$work/nvme" \
+		-device "nvme,drive=nvme,serial=xentest,addr=$nvme_slot"
 fi
 
 if [ -n "$interactive" ]; then

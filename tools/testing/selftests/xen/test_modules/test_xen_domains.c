@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Imports dma-bufs for a device of the device tree, and writes to the grant
- * table whatever user space says, for tests between two domains.
+ * Imports dma-bufs for a device of the device tree, has disks read and write
+ * them, and writes to the grant table whatever user space says, for tests
+ * between two domains.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/io.h>
 #include <linux/miscdevice.h>
@@ -41,6 +45,8 @@ struct xdm_file {
 static struct platform_device *importer;
 static struct grant_entry_v1 *grant_table;
 static u32 nr_entries;
+/* One that does no DMA. */
+static struct device *idle;
 
 static void slot_end(struct xdm_slot *slot)
 {
@@ -54,7 +60,7 @@ static void slot_end(struct xdm_slot *slot)
 	slot->dmabuf = NULL;
 }
 
-static int slot_begin(struct xdm_slot *slot, int fd)
+static int slot_begin(struct xdm_slot *slot, int fd, struct device *dev)
 {
 	struct dma_buf *dmabuf;
 	int ret;
@@ -62,7 +68,7 @@ static int slot_begin(struct xdm_slot *slot, int fd)
 	dmabuf = dma_buf_get(fd);
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
-	slot->attach = dma_buf_attach(dmabuf, &importer->dev);
+	slot->attach = dma_buf_attach(dmabuf, dev);
 	if (IS_ERR(slot->attach)) {
 		ret = PTR_ERR(slot->attach);
 		goto put;
@@ -104,6 +110,7 @@ static bool slot_same(const struct xdm_slot *slot)
 
 static long ioctl_import(struct xdm_file *file, void __user *arg)
 {
+	struct device *dev = importer ? &importer->dev : NULL;
 	struct xdm_import req;
 	struct xdm_slot *slot;
 	struct scatterlist *sg;
@@ -112,7 +119,9 @@ static long ioctl_import(struct xdm_file *file, void __user *arg)
 
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
-	if (!importer)
+	if (req.no_dma)
+		dev = idle;
+	if (!dev)
 		return -ENODEV;
 
 	for (id = 0; id < XDM_MAX_IMPORTS; id++)
@@ -121,7 +130,7 @@ static long ioctl_import(struct xdm_file *file, void __user *arg)
 	if (id == XDM_MAX_IMPORTS)
 		return -ENOSPC;
 	slot = &file->slots[id];
-	ret = slot_begin(slot, req.fd);
+	ret = slot_begin(slot, req.fd, dev);
 	if (ret)
 		return ret;
 
@@ -152,6 +161,59 @@ static long ioctl_end(struct xdm_file *file, unsigned long id)
 	slot_end(&file->slots[id]);
 
 	return 0;
+}
+
+/* Each part that the block layer is given is one piece for it, as it is. */
+static int slot_disk(const struct xdm_slot *slot, struct block_device *bdev,
+		     blk_opf_t opf, u32 part)
+{
+	struct scatterlist *sg;
+	sector_t sector = 0;
+	struct page *page;
+	struct bio *bio;
+	int i, ret = 0;
+	u32 at, len;
+
+	bio = bio_alloc(bdev, BIO_MAX_VECS, opf, GFP_KERNEL);
+	for_each_sgtable_sg(slot->sgt, sg, i) {
+		for (at = 0; at < sg->length; at += len) {
+			len = min(part, sg->length - at);
+			page = sg_page(sg) + at / PAGE_SIZE;
+			if (bio_add_page(bio, page, len, 0) == len)
+				continue;
+			sector += bio_sectors(bio);
+			ret = submit_bio_wait(bio);
+			if (ret)
+				goto put;
+			bio_reset(bio, bdev, opf);
+			bio->bi_iter.bi_sector = sector;
+			__bio_add_page(bio, page, len, 0);
+		}
+	}
+	ret = submit_bio_wait(bio);
+put:
+	bio_put(bio);
+	return ret;
+}
+
+static long ioctl_disk(struct xdm_file *file, void __user *arg)
+{
+	struct xdm_disk req;
+
+	if (copy_from_user(&req, arg, sizeof(req)))
+		return -EFAULT;
+	if (req.id >= XDM_MAX_IMPORTS || !file->slots[req.id].dmabuf)
+		return -ENOENT;
+
+	CLASS(fd, disk)(req.fd);
+	if (fd_empty(disk))
+		return -EBADF;
+	if (!S_ISBLK(file_inode(fd_file(disk))->i_mode))
+		return -ENOTBLK;
+
+	return slot_disk(&file->slots[req.id], file_bdev(fd_file(disk)),
+			 req.write ? REQ_OP_WRITE : REQ_OP_READ,
+			 req.by_page ? PAGE_SIZE : U32_MAX);
 }
 
 static long ioctl_entry(void __user *arg, bool set)
@@ -197,6 +259,8 @@ static long xdm_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		return ioctl_import(file, argp);
 	case XDM_IOC_END:
 		return ioctl_end(file, arg);
+	case XDM_IOC_DISK:
+		return ioctl_disk(file, argp);
 	case XDM_IOC_GET_ENTRY:
 		return ioctl_entry(argp, false);
 	case XDM_IOC_SET_ENTRY:
@@ -366,9 +430,15 @@ static int __init xdm_init(void)
 	ret = misc_register(&xdm_misc);
 	if (ret)
 		goto unregister;
+	idle = xdm_misc.this_device;
+	ret = dma_coerce_mask_and_coherent(idle, DMA_BIT_MASK(64));
+	if (ret)
+		goto deregister;
 
 	return 0;
 
+deregister:
+	misc_deregister(&xdm_misc);
 unregister:
 	platform_driver_unregister(&xdm_driver);
 unmap:

@@ -4,7 +4,8 @@
  *
  * The module imports dma-bufs for a device that is in the device tree, as a
  * display or a camera is, and lets user space look at what that device would
- * read.  It also writes to the grant table as nobody should.
+ * read.  It has disks read and write the pages of an import, and it writes to
+ * the grant table as nobody should.
  *
  * An open file owns its imports; closing it ends them.
  */
@@ -24,7 +25,8 @@
  * @entries: out: of the scatter list
  * @dma_entries: out: what the device sees of them
  * @same: out: whether all DMA addresses are those of this domain's memory
- * @pad: unused
+ * @no_dma: in: not for the device, but for one that does no DMA; something else
+ *	may, to the pages
  * @dma: out: the first DMA address
  * @phys: out: the first address in this domain's memory
  * @size: out: in bytes
@@ -35,7 +37,7 @@ struct xdm_import {
 	__u32 entries;
 	__u32 dma_entries;
 	__u32 same;
-	__u32 pad;
+	__u32 no_dma;
 	__u64 dma;
 	__u64 phys;
 	__u64 size;
@@ -57,10 +59,26 @@ struct xdm_entry {
 	__u32 pad;
 };
 
+/**
+ * struct xdm_disk - read all of an import from a disk, or write it there
+ * @fd: in: of the disk, the beginning of which is used
+ * @id: in: the import
+ * @write: in: whether it is written
+ * @by_page: in: whether each page is given to the block layer for itself; it
+ *	is each entry of the scatter list otherwise
+ */
+struct xdm_disk {
+	__s32 fd;
+	__u32 id;
+	__u32 write;
+	__u32 by_page;
+};
+
 #define XDM_IOC_IMPORT		_IOWR('d', 0, struct xdm_import)
 #define XDM_IOC_END		_IO('d', 1)	/* the import */
 #define XDM_IOC_GET_ENTRY	_IOWR('d', 2, struct xdm_entry)
 /* As it is given, at once, whoever uses it. */
 #define XDM_IOC_SET_ENTRY	_IOW('d', 3, struct xdm_entry)
+#define XDM_IOC_DISK		_IOW('d', 4, struct xdm_disk)
 
 #endif /* TEST_XEN_DOMAINS_H */
