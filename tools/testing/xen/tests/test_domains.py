@@ -3,7 +3,7 @@
 
 import unittest
 
-from workbench import domains, virtio_blk
+from workbench import device_dma, domains, virtio_blk
 from workbench.ktap import Result
 
 CONSOLE = """\
@@ -64,6 +64,52 @@ class Disk(unittest.TestCase):
         """A figure that there is not is no good one."""
         self.assertEqual(virtio_blk.problems(self.found(None, 1)),
                          ["not measured: map_unmap_instructions in c"])
+
+
+class Drive(unittest.TestCase):
+    """What a disk moves, and what of it is bounced."""
+
+    @staticmethod
+    def found(guest="no_iommu", **changed):
+        """What is measured if all is well, but for what is changed."""
+        measured = {}
+        for name, bounces in device_dma.GUESTS[guest].items():
+            measured[f"device_dma.{name}.moved"] = 8192
+            measured[f"device_dma.{name}.bounced"] = 8192 if bounces else 0
+        for name, values in changed.items():
+            for what, value in values.items():
+                measured[f"device_dma.{name}.{what}"] = value
+        return device_dma.figures({guest: measured})
+
+    def test_all_is_well(self):
+        """With and without an IOMMU something has to be bounced."""
+        for guest in device_dma.GUESTS:
+            self.assertEqual(device_dma.problems(self.found(guest)), [])
+        self.assertIn(True, device_dma.GUESTS["no_iommu"].values())
+        self.assertEqual(set(device_dma.GUESTS["iommu_control"].values()),
+                         {True})
+
+    def test_a_page_that_is_bounced(self):
+        """None may be where all goes straight."""
+        found = self.found(pages_apart={"bounced": 4096})
+        self.assertEqual(found["no_iommu"]["pages_apart"],
+                         {"moved": 8192, "bounced": 4096})
+        self.assertEqual(device_dma.problems(found), [
+            "device_dma no_iommu pages_apart: 4096 bytes of 8192 are bounced"])
+
+    def test_the_control(self):
+        """Nothing counts bytes if none are counted there."""
+        self.assertEqual(len(device_dma.problems(
+            self.found(buffer_apart={"bounced": 0}))), 1)
+        self.assertEqual(len(device_dma.problems(self.found(
+            "iommu_control", pages_apart={"bounced": 4096}))), 1)
+
+    def test_what_is_missing(self):
+        """A transfer of nothing is none, and a reason is no figure."""
+        for values in ({"moved": 0}, {"bounced": "no reason"}):
+            self.assertEqual(
+                device_dma.problems(self.found(pages_in_a_row=values)),
+                ["not measured: device_dma no_iommu pages_in_a_row"])
 
 
 if __name__ == "__main__":

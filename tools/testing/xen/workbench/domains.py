@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make domains: dom0 and a domU share buffers and a disk, honestly and not."""
+"""make domains: dom0 and a domU share buffers and disks, honestly and not."""
 
 import re
 import time
 
-from . import report, say, virtio_blk
+from . import device_dma, report, say, virtio_blk
 from .bench import Bench
 from .errors import Failure
 from .guest import MEASURE, Boot
@@ -96,8 +96,10 @@ def domains(settings):
     if not boots:
         raise Failure("the tests between two domains need pages of 4 KiB",
                       "see make menuconfig")
+    drives = device_dma.boots_of(bench, kernels["rust"])
     disks = virtio_blk.boots_of(bench, kernels)
-    every = [*boots, *(boot for pair in disks.values() for boot in pair)]
+    every = [*boots, *drives.values(),
+             *(boot for pair in disks.values() for boot in pair)]
     bench.boot_all(every)
     found = figures(boots[0].lines)
     names = hostile([boot.result for boot in boots])
@@ -114,6 +116,10 @@ def domains(settings):
         say.line(f"  {text:<52}{report.number(found.get(name)):>12}")
     say.line(f"  {'tests with a hostile peer that passed':<52}"
              f"{len(names):>12}")
+    moved = device_dma.figures({name: boot.measured()
+                                for name, boot in drives.items()})
+    device_dma.show(moved)
+    problems += device_dma.problems(moved)
     disk = None
     if disks:
         disk = virtio_blk.figures(disks)
@@ -132,7 +138,7 @@ def domains(settings):
             "schema": report.SCHEMA, "kernel": bench.source.version(),
             "xen": bench.hypervisor.version, "guests": len(every),
             "ktap": total.counts(), **{name: found[name] for name in FIGURES},
-            "hostile": names, "virtio_blk": disk})
+            "hostile": names, "device_dma": moved, "virtio_blk": disk})
         say.line(f"result: {target}")
     spent = say.duration(time.monotonic() - start)
     say.line(f"make domains: {'failed' if problems else 'all is well'} "

@@ -8,6 +8,8 @@ from .errors import Failure
 
 # What the tests say then, which is no reason to skip them in here.
 NO_MODULE = re.compile(r"SKIP no /dev/test_xen_\w+:")
+# The other modes measure, and test nothing.
+TESTING = ("selftests", "kunit", "domains", "device_dma", "virtio_blk")
 MEASURE = re.compile(r"^MEASURE ([\w.]+) (?:(-?\d+)|skip ?(.*))\s*$")
 
 
@@ -87,7 +89,7 @@ class Boot:
                 f"the guest did not end within {self.limit} s")
         elif "xentest: done" not in text and self.mode != "kunit":
             self.problems.append("the guest ended before it was done")
-        if self.mode in ("selftests", "kunit", "domains", "virtio_blk"):
+        if self.mode in TESTING:
             self._count()
 
     def _count(self):

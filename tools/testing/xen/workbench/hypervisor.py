@@ -11,7 +11,7 @@ PACKAGE = "xen-hypervisor-4.20-arm64:arm64"
 BUSYBOX = "busybox-static:arm64"
 E2FSCK = "e2fsck-static:arm64"
 OPTIONS = """EXPERT UNSUPPORTED DEBUG IOREQ_SERVER PERF_COUNTERS PERF_ARRAYS
-    STATIC_SHM STATIC_MEMORY""".split()
+    STATIC_SHM STATIC_MEMORY ARM_SMMU_V3 LLC_COLORING""".split()
 
 
 def parse_showsrc(text, version):
