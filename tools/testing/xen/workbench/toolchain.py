@@ -252,6 +252,20 @@ class Toolchain:
             self.run(argv, log, "install the compilers into the root",
                      root=root, note=note, append=number > 0, timeout=3600)
 
+    def add(self, packages, log):
+        """Install what only some commands need, the first time they do."""
+        stamp = self.root / f"etc/workbench-{cache.key(*packages)}"
+        if stamp.exists():
+            return
+        with say.step("toolchain: " + ", ".join(packages)) as note:
+            for number, argv in enumerate([
+                    ["apt-get", "update"],
+                    ["apt-get", "install", "-y", "--no-install-recommends",
+                     *packages], ["apt-get", "clean"]]):
+                self.run(argv, log, "install more into the Debian root",
+                         note=note, append=number > 0, timeout=1800)
+        stamp.touch()
+
     def download(self, package, target, log, what, hint=""):
         """Fetch a package and unpack it, not installed, at target."""
         script = ('cd /tmp && apt-get download "$1" && '

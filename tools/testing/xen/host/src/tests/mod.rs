@@ -4,7 +4,8 @@
 //!
 //! `XEN_HOST_SECONDS` is for how long each random test goes on (once through without it), and
 //! `XEN_HOST_SEED` what it begins with. A sequence that fails is made as short as possible.
-//! `XEN_HOST_DEPTH` is by how much longer than usual the short sequences are.
+//! `XEN_HOST_CASES` is how many sequences once through are, and `XEN_HOST_DEPTH` by how much longer
+//! than usual the short sequences are.
 
 use proptest::{
     arbitrary::any,
@@ -33,8 +34,8 @@ mod quarantine;
 mod ready;
 mod run_map;
 
-/// Cases of a round.
-const CASES: u32 = 200;
+/// Cases of a round, if nothing else is asked for.
+const CASES: u64 = 200;
 
 /// What a case is made of: numbers for what there is at first, and for each step.
 type Numbers = ([u32; 12], Vec<[u32; 6]>);
@@ -111,7 +112,7 @@ impl Draws {
 fn run_round(seed: u64, steps: usize, test: &dyn Fn(&Numbers)) -> Option<(String, Numbers)> {
     let mut bytes = [0; 32];
     let config = Config {
-        cases: CASES,
+        cases: number("XEN_HOST_CASES").unwrap_or(CASES) as u32,
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..Config::default()
