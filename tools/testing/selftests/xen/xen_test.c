@@ -27,6 +27,19 @@ size_t xt_page_size(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
+uint32_t xt_pages_in(uint64_t bytes)
+{
+	return bytes > xt_page_size() ? bytes / xt_page_size() : 1;
+}
+
+uint64_t xt_growth_step(void)
+{
+	const uint64_t subsection = 2UL << 20;
+	uint64_t page = xt_page_size() / 64 * xt_page_size();
+
+	return page > subsection ? page : subsection;
+}
+
 int xt_read_file(const char *path, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -1032,12 +1045,12 @@ void xt_run_carries_data(int fd, int run, uint32_t nr_pages)
 		XT_CHECK(word == seed * (i + 1), "page %u reads %llx", i,
 			 (unsigned long long)word);
 		word = ~word;
-		ret = xt_copy_to(fd, run, (i + 1) * page_size - 8, &word,
-				 sizeof(word));
+		ret = xt_copy_to(fd, run, i * page_size + XT_GRANT_SIZE - 8,
+				 &word, sizeof(word));
 		XT_CHECK(!ret, "write page %u: %s", i, strerror(-ret));
 	}
 	for (i = 0; i < nr_pages; i++) {
-		memcpy(&word, grants.mem + (i + 1) * page_size - 8,
+		memcpy(&word, grants.mem + i * page_size + XT_GRANT_SIZE - 8,
 		       sizeof(word));
 		XT_CHECK(word == ~(seed * (i + 1)), "page %u was given %llx",
 			 i, (unsigned long long)word);
@@ -1141,6 +1154,15 @@ static bool leaves_something(const struct state *before)
 	return leaked(before, &after);
 }
 
+/* A test that hangs is ended; where all is slow that is said. */
+static unsigned int test_seconds(void)
+{
+	const char *value = xt_boot_param("xentest.timeout");
+	long seconds = value ? strtol(value, NULL, 0) : 0;
+
+	return seconds > TEST_SECONDS ? seconds : TEST_SECONDS;
+}
+
 static int run_child(const struct xt_test *test)
 {
 	int status;
@@ -1156,7 +1178,7 @@ static int run_child(const struct xt_test *test)
 		/* It opens its own, if it wants to. */
 		xen_buffer = NULL;
 		privcmd = -1;
-		alarm(TEST_SECONDS);
+		alarm(test_seconds());
 		test->run();
 		fflush(stdout);
 		_exit(KSFT_PASS);

@@ -84,6 +84,10 @@ int xt_own_domid(void);			/* negative: not known */
 /* The value of a parameter on the kernel's command line, or NULL. */
 const char *xt_boot_param(const char *name);
 size_t xt_page_size(void);
+/* Pages of which so many bytes of address space are made; at least one. */
+uint32_t xt_pages_in(uint64_t bytes);
+/* The least that the pool grows by, in bytes: a page of struct pages, or 2 MiB. */
+uint64_t xt_growth_step(void);
 int xt_read_file(const char *path, char *buf, size_t size);
 int xt_write_file(const char *path, const char *text);
 int xt_online_cpus(void);
@@ -123,6 +127,9 @@ long xt_domain_pages(int domid);	/* that Xen keeps for it; same key */
 int xt_domain_destroy(int domid);
 int xt_active_grants(void);		/* debug key g, all domains */
 long xt_memory_hypercalls(void);	/* memory_op and grant_table_op so far */
+
+/* A grant is as large everywhere: it gives the first part of a larger page. */
+#define XT_GRANT_SIZE	4096U
 
 /* Pages that are granted to ourselves, or to another domain */
 struct xt_grants {

@@ -623,6 +623,9 @@ static long ioctl_copy(struct xut_file *file, void __user *arg)
 	last = (copy.offset + copy.len - 1) >> PAGE_SHIFT;
 	if (last >= run->nr_pages)
 		return -ERANGE;
+	if (PAGE_SIZE > XEN_PAGE_SIZE &&
+	    offset_in_page(copy.offset) + copy.len > XEN_PAGE_SIZE)
+		return -ERANGE;
 
 	no_write = copy.write ? XUT_PAGE_READONLY : 0;
 	for (i = first; i <= last; i++) {

@@ -149,7 +149,8 @@ struct xut_map {
  * @id: the run
  * @write: 0: from the pages to @buf; 1: from @buf to the pages
  * @offset: in bytes from the run's first page; crosses from one page to the
- *	next only if their frame numbers are consecutive
+ *	next only if their frame numbers are consecutive and a grant fills a
+ *	page; where it does not, it stays in the first 4 KiB of one
  * @len: at most 64 KiB
  * @buf: user pointer
  */
