@@ -184,14 +184,21 @@ static void all_at_once(bool runs, uint32_t large)
 			 xt_stat("grown") - grown);
 }
 
+/* So many that those of all take more than a step or two. */
+static uint32_t large_pages(uint64_t bytes)
+{
+	return xt_pages_in(bytes > xt_growth_step() / 2 ? bytes :
+			   xt_growth_step() / 2);
+}
+
 static void scattered(void)
 {
-	all_at_once(false, MAX_LARGE / 4);
+	all_at_once(false, large_pages(8UL << 20));
 }
 
 static void scattered_and_contiguous(void)
 {
-	all_at_once(true, MAX_LARGE);
+	all_at_once(true, large_pages(32UL << 20));
 }
 
 static const struct xt_test tests[] = {

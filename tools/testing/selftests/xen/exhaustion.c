@@ -6,7 +6,7 @@
 
 #include "xen_test.h"
 
-#define STEP		4096
+#define STEP		(16UL << 20)	/* bytes */
 #define MAX_STEPS	128
 #define NR		64
 
@@ -20,13 +20,14 @@ static int nr_steps;
  */
 static void exhaust(int fd)
 {
+	uint32_t step = xt_pages_in(STEP);
 	char text[32];
 	long free;
 
 	nr_steps = 0;
 	if (!xt_is_rust()) {
 		do {
-			steps[nr_steps] = xt_new_alloc(fd, XUT_SCATTERED, STEP);
+			steps[nr_steps] = xt_new_alloc(fd, XUT_SCATTERED, step);
 		} while (steps[nr_steps] >= 0 && ++nr_steps < MAX_STEPS);
 		XT_CHECK(nr_steps < MAX_STEPS, "there is no end of it");
 		return;
@@ -35,7 +36,7 @@ static void exhaust(int fd)
 	XT_CHECK(!xt_set_param("xen_unpopulated", "give_back", "0"),
 		 "keep what there is");
 	/* There has to be something to take. */
-	steps[nr_steps] = xt_new_alloc(fd, XUT_SCATTERED, STEP);
+	steps[nr_steps] = xt_new_alloc(fd, XUT_SCATTERED, step);
 	XT_CHECK(steps[nr_steps++] >= 0, "allocate");
 	snprintf(text, sizeof(text), "%ld", xt_stat("total"));
 	XT_CHECK(!xt_set_param("xen_unpopulated", "max_pages", text),
@@ -59,6 +60,7 @@ static void free_all(int fd)
 
 static void what_is_freed_can_be_had_again(void)
 {
+	uint32_t step = xt_pages_in(STEP);
 	int fd = xt_open(), i, had;
 
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
@@ -66,10 +68,10 @@ static void what_is_freed_can_be_had_again(void)
 	had = nr_steps;
 	free_all(fd);
 	for (i = 0; i < had; i++)
-		XT_CHECK(xt_new_alloc(fd, XUT_SCATTERED, STEP) >= 0 || i,
-			 "not even %d pages are to be had again", STEP);
+		XT_CHECK(xt_new_alloc(fd, XUT_SCATTERED, step) >= 0 || i,
+			 "not even %u pages are to be had again", step);
 	if (xt_is_rust())
-		XT_CHECK(!xt_stat("ballooned") || xt_stat("free") < STEP,
+		XT_CHECK(!xt_stat("ballooned") || xt_stat("free") < step,
 			 "the balloon was asked, with %ld pages free",
 			 xt_stat("free"));
 }

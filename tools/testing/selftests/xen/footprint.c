@@ -6,7 +6,7 @@
 
 #include "xen_test.h"
 
-#define NR	2048
+#define BUFFER_KIB	8192L
 
 /*
  * Struct pages for a buffer that the pool has no room for yet, and what the
@@ -41,14 +41,15 @@ static struct usage before, during, after;
 
 static void use_buffer(enum xut_kind kind)
 {
+	uint32_t nr = xt_pages_in(BUFFER_KIB * 1024);
 	int fd = xt_open(), run, ret;
 
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	run = xt_new(fd, NR);
+	run = xt_new(fd, nr);
 	XT_CHECK(run >= 0, "make room: %s", strerror(-run));
 	get_usage();
 	before = get_usage();
-	ret = xt_alloc(fd, run, kind, NR);
+	ret = xt_alloc(fd, run, kind, nr);
 	XT_CHECK(!ret, "allocate: %s", strerror(-ret));
 	during = get_usage();
 	ret = xt_free(fd, run);
@@ -61,11 +62,6 @@ static void use_buffer(enum xut_kind kind)
 		       after.p2m.shattered_2m - before.p2m.shattered_2m);
 }
 
-static long kib(long pages)
-{
-	return pages * (long)(xt_page_size() / 1024);
-}
-
 static void no_ram(void)
 {
 	use_buffer(XUT_DMA_COHERENT);
@@ -75,7 +71,7 @@ static void no_ram(void)
 
 static void no_cma(void)
 {
-	if (xt_meminfo("CmaFree") < kib(NR))
+	if (xt_meminfo("CmaFree") < BUFFER_KIB)
 		xt_skip("no CMA area of that size");
 	use_buffer(XUT_DMA_COHERENT);
 	XT_CHECK(before.cma == during.cma, "%ld KiB of CMA gone",
@@ -110,15 +106,15 @@ static void counts_move(void)
 	if (xt_is_rust_dma())
 		xt_set_param("xen_grant_dma_alloc", "source", "auto");
 
-	XT_CHECK(before.ram - during.ram >= kib(NR) - SLACK_KIB,
+	XT_CHECK(before.ram - during.ram >= BUFFER_KIB - SLACK_KIB,
 		 "only %ld KiB of RAM gone", before.ram - during.ram);
 	/* Some of it may have lain on per-CPU lists, and was not counted. */
-	if (before.cma >= kib(NR))
-		XT_CHECK(before.cma - during.cma >= kib(NR) / 2,
+	if (before.cma >= BUFFER_KIB)
+		XT_CHECK(before.cma - during.cma >= BUFFER_KIB / 2,
 			 "only %ld KiB of CMA gone", before.cma - during.cma);
 	XT_CHECK(before.p2m.mappings_4k != during.p2m.mappings_4k,
 		 "Xen's mappings of 4 KiB did not change");
-	XT_CHECK(after.ram - during.ram >= kib(NR) - SLACK_KIB,
+	XT_CHECK(after.ram - during.ram >= BUFFER_KIB - SLACK_KIB,
 		 "only %ld KiB of RAM came back", after.ram - during.ram);
 }
 

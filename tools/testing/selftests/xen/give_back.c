@@ -12,16 +12,14 @@
 
 #include "xen_test.h"
 
-#define NR		4096
-#define NR_LARGE	8192
+#define SMALL		(2UL << 20)	/* bytes */
+#define MEDIUM		(16UL << 20)
+#define LARGE		(32UL << 20)
 #define MAX_PAIRS	16
-#define NR_SMALL	512
 #define IDLE_SECONDS	4
-/* 64 bytes of struct page for each page of a chunk */
-#define KIB_BACK	(NR * 64 / 1024)
 
 static struct xt_range ranges[XT_MAX_RANGES];
-static struct xut_page pages[NR_LARGE];
+static struct xut_page pages[LARGE / 4096];
 
 /* What was seen; the processes of all tests share it. */
 struct facts {
@@ -100,21 +98,21 @@ static struct xt_range range_of(int fd, int run)
 }
 
 /* Allocates until the pool has grown, so that the last one is in a new range. */
-static int grow(int fd, uint32_t nr)
+static int grow(int fd, uint64_t size)
 {
 	int run, before = nr_ranges();
 
 	do {
-		run = xt_new_alloc(fd, XUT_CONTIGUOUS, nr);
+		run = xt_new_alloc(fd, XUT_CONTIGUOUS, xt_pages_in(size));
 		XT_CHECK(run >= 0, "allocate: %s", strerror(-run));
 	} while (nr_ranges() == before);
 
 	return run;
 }
 
-static bool is_intact(int fd, int run, uint32_t nr)
+static bool is_intact(int fd, int run)
 {
-	uint32_t i;
+	uint32_t i, nr = xt_pages_in(MEDIUM);
 
 	XT_CHECK(!xt_pages(fd, run, 0, nr, pages), "look at pages");
 	for (i = 0; i < nr; i++)
@@ -127,14 +125,20 @@ static bool is_intact(int fd, int run, uint32_t nr)
 	return true;
 }
 
+/* 64 bytes of struct page for each page of a chunk, in KiB */
+static long kib_back(void)
+{
+	return xt_pages_in(MEDIUM) * 64 / 1024;
+}
+
 struct chunk {
 	int run;
 	struct xt_range range;
 };
 
-static struct chunk grow_chunk(int fd, uint32_t nr)
+static struct chunk grow_chunk(int fd, uint64_t size)
 {
-	struct chunk chunk = { .run = grow(fd, nr) };
+	struct chunk chunk = { .run = grow(fd, size) };
 
 	chunk.range = range_of(fd, chunk.run);
 	return chunk;
@@ -148,8 +152,8 @@ static void grow_neighbours(int fd_a, int fd_b, struct chunk *a,
 	int i, j, nr;
 
 	for (nr = 1; nr <= MAX_PAIRS; nr++) {
-		as[nr - 1] = grow_chunk(fd_a, NR);
-		bs[nr - 1] = grow_chunk(fd_b, NR);
+		as[nr - 1] = grow_chunk(fd_a, MEDIUM);
+		bs[nr - 1] = grow_chunk(fd_b, MEDIUM);
 		for (i = 0; i < nr; i++) {
 			for (j = 0; j < nr; j++) {
 				*a = as[i];
@@ -172,6 +176,7 @@ static void nothing_goes_while_turned_off(void)
 {
 	int keep = open_module(), leave = open_module(), holder = open_module();
 	struct chunk used, pinned, neighbour, gone;
+	uint32_t half = xt_pages_in(MEDIUM / 2);
 	long given_back, kib;
 	int nr, i;
 
@@ -182,13 +187,13 @@ static void nothing_goes_while_turned_off(void)
 	set_idle_seconds(0);
 
 	/* The smallest chunk that is free is what is kept in reserve. */
-	grow(leave, NR_SMALL);
-	used = grow_chunk(keep, NR);
-	pinned = grow_chunk(holder, NR);
+	grow(leave, SMALL);
+	used = grow_chunk(keep, MEDIUM);
+	pinned = grow_chunk(holder, MEDIUM);
 	grow_neighbours(keep, leave, &neighbour, &gone);
 
-	XT_CHECK(!xt_free_run(keep, used.run, 0, NR / 2, 0) &&
-		 !xt_free_run(keep, used.run, NR / 2 + 1, NR / 2 - 1, 0),
+	XT_CHECK(!xt_free_run(keep, used.run, 0, half, 0) &&
+		 !xt_free_run(keep, used.run, half + 1, half - 1, 0),
 		 "free all but one");
 	XT_CHECK(!xt_hold(holder, pinned.run, 5, 1), "hold");
 	XT_CHECK(!xt_free(holder, pinned.run), "free while held");
@@ -210,7 +215,7 @@ static void nothing_goes_while_turned_off(void)
 	for (i = 0; i < 100; i++) {
 		usleep(100 * 1000);
 		facts->kib_back = xt_free_kib() - kib;
-		if (i >= 5 && facts->kib_back >= KIB_BACK)
+		if (i >= 5 && facts->kib_back >= kib_back())
 			break;
 	}
 	facts->given_back = xt_stat("given_back") - given_back;
@@ -218,20 +223,20 @@ static void nothing_goes_while_turned_off(void)
 	facts->pinned_stayed = has_range(&pinned.range);
 	facts->pinned_counted = xt_stat("pinned") == 1;
 	facts->neighbour_stayed = has_range(&neighbour.range);
-	facts->neighbour_intact = is_intact(keep, neighbour.run, NR);
-	xt_run_carries_data(keep, neighbour.run, 1024);
+	facts->neighbour_intact = is_intact(keep, neighbour.run);
+	xt_run_carries_data(keep, neighbour.run, xt_pages_in(MEDIUM / 4));
 
 	/* Where it was, there can be another one, lower places filled up. */
 	leave = open_module();
 	for (i = 0; i < 24 && !facts->used_again; i++) {
-		struct chunk chunk = grow_chunk(leave, NR_LARGE);
+		struct chunk chunk = grow_chunk(leave, LARGE);
 
 		facts->used_again = chunk.range.start <= gone.range.end &&
 				    gone.range.start <= chunk.range.end;
 		if (facts->used_again || i == 23)
 			gone = chunk;
 	}
-	xt_run_carries_data(leave, gone.run, 1024);
+	xt_run_carries_data(leave, gone.run, xt_pages_in(MEDIUM / 4));
 	XT_CHECK(!xt_release(holder, pinned.run, 5, 1), "release");
 	close(leave);
 	sleep(IDLE_SECONDS / 2);
@@ -239,7 +244,7 @@ static void nothing_goes_while_turned_off(void)
 	facts->went_when_old = goes(&gone.range, IDLE_SECONDS + 5);
 	facts->pinned_went = goes(&pinned.range, IDLE_SECONDS + 5) &&
 			     !xt_stat("pinned");
-	facts->neighbour_intact &= is_intact(keep, neighbour.run, NR);
+	facts->neighbour_intact &= is_intact(keep, neighbour.run);
 	facts->complete = true;
 }
 
@@ -262,7 +267,7 @@ static void unused_chunks_go(void)
 	/* Where boot has made struct pages for all of a section, they stay. */
 	if (xt_layout_is("fragmented"))
 		return;
-	XT_CHECK(facts->kib_back >= KIB_BACK,
+	XT_CHECK(facts->kib_back >= kib_back(),
 		 "%ld KiB of RAM came back", facts->kib_back);
 }
 

@@ -21,7 +21,7 @@ static void through_gntdev(uint32_t nr)
 	ret = xt_grants_new(&grants, nr, true);
 	XT_CHECK(!ret, "grant: %s", strerror(-ret));
 	for (i = 0; i < nr; i++)
-		memset(grants.mem + i * page_size, i + 1, page_size);
+		memset(grants.mem + i * page_size, i + 1, XT_GRANT_SIZE);
 
 	fd = xt_gntdev_open();
 	XT_CHECK(fd >= 0, "gntdev: %s", strerror(-fd));
@@ -32,15 +32,15 @@ static void through_gntdev(uint32_t nr)
 		uint8_t *page = (uint8_t *)mem + i * page_size;
 
 		XT_CHECK(page[0] == (uint8_t)(i + 1) &&
-			 !memcmp(page, page + 1, page_size - 1),
+			 !memcmp(page, page + 1, XT_GRANT_SIZE - 1),
 			 "page %u does not read as it was written", i);
-		memset(page, ~i, page_size);
+		memset(page, ~i, XT_GRANT_SIZE);
 	}
 	for (i = 0; i < nr; i++) {
 		uint8_t *page = grants.mem + i * page_size;
 
 		XT_CHECK(page[0] == (uint8_t)~i &&
-			 !memcmp(page, page + 1, page_size - 1),
+			 !memcmp(page, page + 1, XT_GRANT_SIZE - 1),
 			 "page %u was not written through the mapping", i);
 	}
 
@@ -101,6 +101,8 @@ static void one_address_range(enum xut_kind kind)
 	int fd, run, ret;
 	size_t i;
 
+	if (xt_page_size() > XT_GRANT_SIZE)
+		xt_skip("a grant is but a part of a page here");
 	fd = xt_open();
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
 	run = xt_new_alloc(fd, kind, 16);

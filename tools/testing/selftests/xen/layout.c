@@ -7,12 +7,12 @@
 
 #include "xen_test.h"
 
-#define SECTION		(128UL * 1024 * 1024)
-#define STEP		4096
-#define MAX_STEPS	512
+#define MIB		(1024UL * 1024)
+#define SECTION		(128 * MIB)
+#define STEP		(16 * MIB)
 
 static struct xt_range regions[XT_MAX_RANGES], ranges[XT_MAX_RANGES];
-static struct xut_page pages[STEP];
+static struct xut_page pages[STEP / 4096];
 static int nr_regions;
 
 static void read_regions(void)
@@ -33,19 +33,19 @@ static int region_of(uint64_t start, uint64_t end)
 	return -1;
 }
 
-/* Allocates pages of the pool, a few thousand at a time, until @nr are out. */
-static uint32_t take(int fd, enum xut_kind kind, uint32_t nr, bool *used)
+/* Allocates pages of the pool, step by step, until @size bytes are out. */
+static uint64_t take(int fd, enum xut_kind kind, uint64_t size, bool *used)
 {
-	uint64_t page_size = xt_page_size();
-	uint32_t i, got = 0;
+	uint64_t page_size = xt_page_size(), got = 0;
+	uint32_t i, step = xt_pages_in(STEP);
 	int run, region;
 
-	while (got < nr) {
-		run = xt_new_alloc(fd, kind, STEP);
+	while (got < size) {
+		run = xt_new_alloc(fd, kind, step);
 		if (run < 0)
 			break;
-		XT_CHECK(!xt_pages(fd, run, 0, STEP, pages), "look at pages");
-		for (i = 0; i < STEP; i++) {
+		XT_CHECK(!xt_pages(fd, run, 0, step, pages), "look at pages");
+		for (i = 0; i < step; i++) {
 			uint64_t addr = pages[i].pfn * page_size;
 
 			if (!(pages[i].flags & XUT_PAGE_DEVICE))
@@ -54,7 +54,7 @@ static uint32_t take(int fd, enum xut_kind kind, uint32_t nr, bool *used)
 			XT_CHECK(region >= 0, "%#llx is in no region",
 				 (unsigned long long)addr);
 			used[region] = true;
-			got++;
+			got += page_size;
 		}
 	}
 
@@ -69,8 +69,8 @@ static void pages_lie_in_regions(void)
 	read_regions();
 	XT_CHECK(nr_regions > 0, "there is no region");
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	XT_CHECK(take(fd, XUT_SCATTERED, 20000, used) >= 20000,
-		 "20000 pages are not to be had");
+	XT_CHECK(take(fd, XUT_SCATTERED, 80 * MIB, used) >= 80 * MIB,
+		 "80 MiB are not to be had");
 
 	nr = xt_iomem("Xen scratch", ranges, XT_MAX_RANGES);
 	XT_CHECK(nr > 0, "no range in /proc/iomem");
@@ -154,21 +154,22 @@ static void region_without_section(void)
 			 "region %d has a whole section: not the layout", i);
 	}
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	XT_CHECK(take(fd, XUT_SCATTERED, 40000, used) >= 40000,
-		 "40000 pages are not to be had");
+	XT_CHECK(take(fd, XUT_SCATTERED, 160 * MIB, used) >= 160 * MIB,
+		 "160 MiB are not to be had");
 }
 
 static void more_than_one_section(void)
 {
 	bool used[XT_MAX_RANGES] = { false };
-	uint32_t got, section = SECTION / xt_page_size();
 	int fd = xt_open();
+	uint64_t got;
 
 	read_regions();
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	got = take(fd, XUT_SCATTERED, 3 * section / 2, used);
-	ksft_print_msg("%u pages\n", got);
-	XT_CHECK(got > section, "no more than %u pages are to be had", got);
+	got = take(fd, XUT_SCATTERED, 3 * SECTION / 2, used);
+	ksft_print_msg("%llu MiB\n", (unsigned long long)(got / MIB));
+	XT_CHECK(got > SECTION, "no more than %llu MiB are to be had",
+		 (unsigned long long)(got / MIB));
 }
 
 /* What is too large for any piece is refused, and what fits is not. */
@@ -176,6 +177,7 @@ static void runs_in_pieces(void)
 {
 	uint64_t largest = 0, size, page_size = xt_page_size();
 	int fd = xt_open(), run, i, ret;
+	uint32_t nr;
 
 	read_regions();
 	XT_CHECK(nr_regions > 2, "only %d regions: not the layout", nr_regions);
@@ -192,9 +194,10 @@ static void runs_in_pieces(void)
 		XT_CHECK(ret == -ENOMEM, "a run larger than all pieces: %d",
 			 ret);
 	}
-	run = xt_new_alloc(fd, XUT_CONTIGUOUS, 16384);
+	nr = xt_pages_in(64 * MIB);
+	run = xt_new_alloc(fd, XUT_CONTIGUOUS, nr);
 	XT_CHECK(run >= 0, "a run of 64 MiB: %s", strerror(-run));
-	XT_CHECK(!xt_pages(fd, run, 16383, 1, pages), "look at the last");
+	XT_CHECK(!xt_pages(fd, run, nr - 1, 1, pages), "look at the last");
 	size = pages[0].pfn * page_size + page_size - 1;
 	XT_CHECK(!xt_pages(fd, run, 0, 1, pages), "look at the first");
 	XT_CHECK(region_of(pages[0].pfn * page_size, size) >= 0,
@@ -206,12 +209,13 @@ static void all_pieces_are_used(void)
 {
 	bool used[XT_MAX_RANGES] = { false };
 	int fd = xt_open(), i;
-	uint32_t got;
+	uint64_t got;
 
 	read_regions();
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	got = take(fd, XUT_SCATTERED, UINT32_MAX, used);
-	ksft_print_msg("%u pages in %d regions\n", got, nr_regions);
+	got = take(fd, XUT_SCATTERED, UINT64_MAX, used);
+	ksft_print_msg("%llu MiB in %d regions\n",
+		       (unsigned long long)(got / MIB), nr_regions);
 	for (i = 0; i < nr_regions; i++)
 		XT_CHECK(used[i], "nothing of %#llx-%#llx is used",
 			 (unsigned long long)regions[i].start,
@@ -235,8 +239,8 @@ static void region_below_linear_map(void)
 		 (unsigned long long)lowest);
 
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	XT_CHECK(take(fd, XUT_SCATTERED, 40000, used) >= 40000,
-		 "40000 pages are not to be had");
+	XT_CHECK(take(fd, XUT_SCATTERED, 160 * MIB, used) >= 160 * MIB,
+		 "160 MiB are not to be had");
 	XT_CHECK(!used[0], "a page lies below the linear map");
 	if (xt_is_rust()) {
 		run = xt_new(fd, 1);
@@ -254,8 +258,8 @@ static void several_regions_are_used(void)
 	read_regions();
 	XT_CHECK(nr_regions > 2, "only %d regions: not the layout", nr_regions);
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	XT_CHECK(take(fd, XUT_SCATTERED, 200000, used) >= 200000,
-		 "200000 pages are not to be had");
+	XT_CHECK(take(fd, XUT_SCATTERED, 784 * MIB, used) >= 784 * MIB,
+		 "784 MiB are not to be had");
 	for (i = 0; i < nr_regions; i++)
 		nr += used[i];
 	XT_CHECK(nr > 1, "all lie in one region");

@@ -15,7 +15,7 @@
 #define OPERATIONS	10000
 #define MAX_RUNS	256
 #define MAX_NR		700
-#define MAX_OUT		24000
+#define MAX_OUT		(24000 * 4096)	/* bytes */
 
 static uint64_t seed;
 
@@ -115,7 +115,7 @@ static void forget(struct model *m)
 static uint32_t some_number(void)
 {
 	return random_below(4) ? 1 + random_below(40) :
-	       1 + random_below(MAX_NR);
+	       1 + random_below(xt_pages_in(MAX_NR * 4096));
 }
 
 static void allocate_scattered(void)
@@ -132,7 +132,8 @@ static void allocate_scattered(void)
 static void allocate_run(void)
 {
 	struct model *m = &models[nr_models++];
-	uint32_t i, align = 1U << random_below(10);
+	const int max_order = __builtin_ctz(xt_pages_in(2UL << 20));
+	uint32_t i, align = 1U << random_below(max_order + 1);
 	int ret;
 
 	m->kind = XUT_CONTIGUOUS;
@@ -231,7 +232,7 @@ static void random_operations(bool runs)
 {
 	long out_before = xt_pages_out();
 	long refused_before = xt_stat("refused");
-	uint32_t i;
+	uint32_t i, max_out = xt_pages_in(MAX_OUT);
 
 	fd = xt_open();
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
@@ -242,7 +243,7 @@ static void random_operations(bool runs)
 
 	for (i = 0; i < OPERATIONS; i++) {
 		uint32_t op = random_below(8);
-		bool full = nr_models == MAX_RUNS || nr_out > MAX_OUT;
+		bool full = nr_models == MAX_RUNS || nr_out > max_out;
 
 		if (!nr_models || (op < 4 && !full)) {
 			if (runs && op % 2)
