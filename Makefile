@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD
+export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD TIME ROW
 
 workbench := @PYTHONPATH=tools/testing/xen $(PYTHON) -B -m workbench
 
@@ -19,6 +19,8 @@ help: ## this list
 	@echo "  XEN=FILE      a hypervisor image of your own (arm64)"
 	@echo "  JOBS=N        parallel jobs (default: all CPUs)"
 	@echo "  CACHE=DIR     where the toolchain, sources and objects live"
+	@echo "  ROW=NAME      the only row of make matrix"
+	@echo "  TIME=N[s|m|h] how long make soak goes on (default: 10m)"
 	@echo "  BRANCH=NAME   the branch of make branch and make import"
 	@echo "  BASE=COMMIT   what the branch begins after (default: HEAD; what"
 	@echo "                make branch began after)"
@@ -34,6 +36,18 @@ bench: ## what pages, buffers and mappings cost by size and state, C beside Rust
 
 domains: ## two domains share buffers and a disk, honestly and not
 	$(workbench) domains
+
+matrix: ## every configuration once: switches, page sizes, memory, checkers
+	$(workbench) matrix
+
+soak: ## tests at random for a time (TIME=30m), also on the checked kernel
+	$(workbench) soak
+
+host: ## the logic in Rust, compiled and tested on this machine
+	$(workbench) host
+
+host-mutants: ## how many small faults, planted one by one, the tests catch
+	$(workbench) host-mutants
 
 shell: ## boot the same system to a shell (IMPL=c for the C kernel)
 	$(workbench) shell
@@ -59,6 +73,6 @@ clean: ## remove out/, the results of the last run
 clean-cache: ## remove the cache as well: toolchain, sources, objects
 	$(workbench) clean-cache
 
-.PHONY: help run test bench domains shell menuconfig series branch import \
-	series-check clean clean-cache
+.PHONY: help run test bench domains matrix soak shell menuconfig series branch \
+	import series-check host host-mutants clean clean-cache
 .NOTPARALLEL:

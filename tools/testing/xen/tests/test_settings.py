@@ -38,6 +38,15 @@ class SettingsTest(unittest.TestCase):
         for value in ("0", "-1", "two", "1.5", "\u0663"):
             self.refuse(f"JOBS={value}", JOBS=value)
 
+    def test_time(self):
+        self.assertEqual(Settings(self.env).time, 600)
+        for value, seconds in (("90", 90), ("90s", 90), ("30m", 1800),
+                               ("2h", 7200)):
+            self.assertEqual(Settings({**self.env, "TIME": value}).time,
+                             seconds)
+        for value in ("0", "-1", "1d", "1.5h", "h", "2 h", "\u0663m"):
+            self.refuse(f"TIME={value}", TIME=value)
+
     def test_ksrc_is_no_kernel_tree(self):
         self.refuse("KSRC=", KSRC=str(self.dir))
         self.refuse("KSRC=", KSRC=str(self.dir / "nothing"))

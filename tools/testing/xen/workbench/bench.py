@@ -17,6 +17,7 @@ from .toolchain import Toolchain
 from .tree import Tree
 
 BASE = CONFIGS / "base.config"
+DISK = CONFIGS / "disk.config"
 RUN_LIMIT_ICOUNT = 240
 
 
@@ -89,13 +90,13 @@ class Bench:
         """Today's kernel."""
         options = dict(self.menu.machine())
         options.update({name: "n" for name in SWITCHES})
-        return Kernel(self, "c", [BASE], options)
+        return Kernel(self, "c", [BASE, DISK], options)
 
     def kernel_rust(self, seed=None):
         """The same with the switches on."""
         options = dict(self.menu.machine())
         options.update(self.menu.switches())
-        return Kernel(self, "rust", [BASE], options, seed)
+        return Kernel(self, "rust", [BASE, DISK], options, seed)
 
     def kernel_checked(self):
         """The Rust kernel with the checkers, compiled by clippy."""
@@ -104,6 +105,12 @@ class Bench:
         return Kernel(self, "checked",
                       [BASE, *self.menu.checkers()], options,
                       make=("CLIPPY=1",))
+
+    def kernel_64k(self):
+        """The Rust kernel with pages of 64 KiB."""
+        options = {"ARM64_64K_PAGES": "y"}
+        options.update(self.menu.switches())
+        return Kernel(self, "rust-64k", [BASE], options)
 
     def kernels(self):
         """The kernels that were asked for, built."""

@@ -8,16 +8,19 @@ import subprocess
 import sys
 import time
 
-from . import domains, proc, report, say, series_check
+from . import domains, host, proc, report, say, series_check
 from .bench import Bench
 from .benchmark import bench as benchmark
 from .checks import Checks
 from .errors import Failure
 from .guest import Boot
+from .host import host_mutants, host_tests
 from .ktap import Result
+from .matrix import matrix
 from .receive import make_import
 from .send import make_branch, make_series
 from .settings import HERE
+from .soak import soak
 
 NAMES = {"c": "C", "rust": "Rust"}
 
@@ -216,6 +219,7 @@ def test(settings):
     tally.add("rustfmt", checks.rustfmt())
     series_check.fast(bench, tally, checks)
     tally.add("in-tree commands", checks.bare_commands())
+    tally.add("logic on this machine", host.tests(bench))
     kernels = bench.kernels()
     boots = []
     if not bench.menu.on("CHECKED_KERNEL"):
@@ -227,6 +231,14 @@ def test(settings):
         checked.build()
         tally.add("clippy", checks.clippy(checked))
         boots += _checked_boots(bench, checked)
+    if not bench.menu.on("KERNEL_64K") and not bench.menu.on("PAGE_64K"):
+        tally.add("kernel with 64K pages", Result(
+            skipped=1, skips=["KUnit and kselftests with pages of 64 KiB "
+                              "(make menuconfig switches them on)"]))
+    elif "rust" in kernels and bench.menu.on("KERNEL_64K"):
+        large = bench.kernel_64k()
+        large.build()
+        boots += _boots_64k(bench, large)
     if "rust" in kernels and bench.menu.on("PAGE_4K"):
         boots += [(f"two domains: {boot.name}", boot)
                   for boot in domains.boots_of(bench, kernels["rust"],
@@ -294,6 +306,16 @@ def _checked_boots(bench, kernel):
     ]
 
 
+def _boots_64k(bench, kernel):
+    """The guests of the kernel with pages of 64 KiB."""
+    return [
+        ("kselftests, 64K pages", *bench.testing("rust-64k", kernel,
+                                                 "default")),
+        ("KUnit, 64K pages, without Xen",
+         Boot(bench, kernel, "rust-64k-kunit", mode="kunit")),
+    ]
+
+
 def check_series(settings):
     """make series-check."""
     return series_check.series_check(settings, Tally())
@@ -347,7 +369,8 @@ def clean_cache(settings):
 
 COMMANDS = {"run": run, "test": test, "bench": benchmark,
             "domains": domains.domains, "shell": shell,
-            "menuconfig": menuconfig, "series": make_series,
-            "series-check": check_series, "branch": make_branch,
-            "import": make_import, "clean": clean,
+            "matrix": matrix, "soak": soak, "menuconfig": menuconfig,
+            "series": make_series, "series-check": check_series,
+            "branch": make_branch, "import": make_import,
+            "host": host_tests, "host-mutants": host_mutants, "clean": clean,
             "clean-cache": clean_cache}

@@ -2,6 +2,7 @@
 """What the user sees: live status on a terminal, plain lines elsewhere."""
 
 import contextlib
+import re
 import shutil
 import sys
 import threading
@@ -14,6 +15,14 @@ def duration(seconds):
     if seconds < 60:
         return f"{seconds}s"
     return f"{seconds // 60}m{seconds % 60:02d}s"
+
+
+def seconds(text):
+    """The seconds of 90, 90s, 30m or 2h; None if it is no such duration."""
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([smh]?)", text)
+    if not match:
+        return None
+    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 class Reporter:

@@ -4,7 +4,7 @@
 import os
 import pathlib
 
-from . import cache
+from . import cache, say
 from .errors import Failure
 
 REPO = pathlib.Path(__file__).resolve().parents[4]
@@ -25,6 +25,8 @@ class Settings:
         self.branch = env.get("BRANCH", "")
         self.base = env.get("BASE", "")
         self.build = env.get("BUILD", "")
+        self.row = env.get("ROW", "")
+        self.time = self._time(env.get("TIME", ""))
         self.cache = cache.Cache(self._cache(env))
         self.out = REPO / "out"
         self.logs = self.out / "logs"
@@ -46,6 +48,16 @@ class Settings:
             raise Failure(f"JOBS={value} is not a number of jobs",
                           "give a whole number from 1 up")
         return int(value)
+
+    @staticmethod
+    def _time(value):
+        if not value:
+            return 600
+        seconds = say.seconds(value)
+        if seconds is None:
+            raise Failure(f"TIME={value} is not a time",
+                          "give seconds, or minutes and hours as 30m and 2h")
+        return seconds
 
     @staticmethod
     def _ksrc(value):

@@ -70,6 +70,16 @@ selftests)
 		(cd $tests &&
 		 ./run_kselftest.sh $what ${timeout:+-o "$timeout"})
 	fi
+	leaks=/sys/kernel/debug/kmemleak
+	if [ -e $leaks ]; then
+		# What nobody refers to is looked at when it is 5 s old, and
+		# told of when that is so the next time, too.
+		sleep 6
+		echo scan >$leaks
+		sleep 6
+		echo scan >$leaks
+		cat $leaks
+	fi
 	;;
 measure | bench | domains | device_dma | virtio_blk)
 	if [ -x "$tests/xen/$run" ]; then

@@ -27,6 +27,7 @@ usage()
 	  -a ARGS     more kernel arguments
 	  -X ARGS     more Xen arguments
 	  -u ARGS     a domU beside dom0, with these kernel arguments
+	  -M MIB      memory of dom0, in place of the layout's
 	  -n MIB      an NVMe drive of dom0, empty
 	  -s          the drive behind an SMMUv3
 	  -p NUMBER   CPUs (default 2)
@@ -40,8 +41,9 @@ usage()
 }
 
 kernel= initrd= hypervisor= name=default kargs= xargs= domu= domu_kargs= nvme=
-smmu= cpus=2 dom0_cpus= model=cortex-a57 count= limit=120 interactive=
-while getopts k:i:x:l:a:X:u:n:sp:d:m:ct:I opt; do
+smmu= dom0_memory= cpus=2 dom0_cpus= model=cortex-a57 count= limit=120
+interactive=
+while getopts k:i:x:l:a:X:u:M:n:sp:d:m:ct:I opt; do
 	case $opt in
 	k) kernel=$OPTARG ;;
 	i) initrd=$OPTARG ;;
@@ -50,6 +52,7 @@ while getopts k:i:x:l:a:X:u:n:sp:d:m:ct:I opt; do
 	a) kargs=$OPTARG ;;
 	X) xargs=$OPTARG ;;
 	u) domu=1 domu_kargs="panic=-1 xentest.domid=1 $OPTARG" ;;
+	M) dom0_memory=$OPTARG ;;
 	n) nvme=$OPTARG ;;
 	s) smmu=,iommu=smmuv3 ;;
 	p) cpus=$OPTARG ;;
@@ -65,6 +68,10 @@ done
 if ! layout "$name"; then
 	echo "$0: no such layout: $name (there are: $LAYOUTS)" >&2
 	exit 2
+fi
+if [ -n "$dom0_memory" ]; then
+	# What is left over for regions is the same.
+	memory=$((memory - dom0 + dom0_memory)) dom0=$dom0_memory
 fi
 if [ -n "$domu" ] && { [ -z "$hypervisor" ] || [ -n "$holes" ]; }; then
 	echo "$0: a domU needs Xen, and a layout without holes" >&2
