@@ -3,7 +3,7 @@
 
 import unittest
 
-from workbench.splat import find_splats, livelocked
+from workbench.splat import find_splats, livelocked, mute
 
 WARN = """\
 [    2.100000] ------------[ cut here ]------------
@@ -66,6 +66,13 @@ class SplatTest(unittest.TestCase):
         self.assertEqual(find_splats(WARN + said), [])
         other = ["[    3.000000] BUG: KASAN: use-after-free in other"]
         self.assertEqual(find_splats(said + WARN + other), other)
+
+    def test_mute(self):
+        asked = "vmtest: no end yet, asking where it is"
+        before = ["(XEN) Freed 368kB init memory.", asked]
+        self.assertTrue(mute(before))
+        self.assertFalse(mute(before[:1]))
+        self.assertFalse(mute(before + ["(XEN) *** Serial input to Xen"]))
 
     def test_livelock(self):
         self.assertTrue(livelocked(["(XEN)   Pending irq=1"] * 100))

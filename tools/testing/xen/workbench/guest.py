@@ -51,16 +51,23 @@ class Boot:
         return argv + self.extra + ["-a", kargs.strip()]
 
     def run(self):
-        """Boot, again once if the hypervisor hung by its known fault."""
+        """Boot, again once if it was the hypervisor that hung."""
         with say.step(f"guest {self.name}"):
-            for _ in range(2):
+            status = self._once()
+            if why := self._not_ours():
+                say.line(f"    guest {self.name}: {why} (known, see README); "
+                         "once more")
                 status = self._once()
-                if not splat.livelocked(self.lines):
-                    break
-                say.line(f"    guest {self.name}: Xen hung in its debug key "
-                         "q (known, see README); once more")
             self._judge(status)
         return self
+
+    def _not_ours(self):
+        """What went wrong with a guest, if that is no fault of a kernel."""
+        if splat.livelocked(self.lines):
+            return "Xen hung in its debug key q"
+        if self.xen and splat.mute(self.lines):
+            return "Xen does not answer"
+        return None
 
     def _once(self):
         toolchain = self.bench.toolchain

@@ -34,11 +34,24 @@ EXPECT = re.compile(r"expect-splat: *(.*\S)")
 CRASH = re.compile(r"Kernel panic|Internal error:|kernel BUG at")
 BLOCK = 60
 LIVELOCK = "Pending irq="
+ASKED = "vmtest: no end yet"
 
 
 def livelocked(lines):
     """Xen's debug key `q` can loop for ever over a list: not our failure."""
     return sum(LIVELOCK in text for text in lines) > 50
+
+
+def mute(lines):
+    """Whether the harness asked Xen where it is, and had no answer at all.
+
+    No guest can keep Xen from that: it is Xen, or the machine, that stopped.
+    """
+    asked = answered = False
+    for text in lines:
+        asked = asked or text.startswith(ASKED)
+        answered = answered or (asked and text.startswith("(XEN)"))
+    return asked and not answered
 
 
 def find_splats(lines):
