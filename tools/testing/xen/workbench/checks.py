@@ -90,6 +90,19 @@ class Checks:
                         f"(log: {log})")
         return result
 
+    def clippy_backend(self, kernel):
+        """The backend of disks: one test, where there is what it needs."""
+        result = Result()
+        log = self.logs / "clippy-backend.log"
+        folder = (kernel.dir / "farm/tools/testing/selftests/xen/backend")
+        with say.step("clippy, the backend of disks"):
+            status = self.bench.toolchain.run(
+                ["cargo", "clippy", "--offline", "--release", "--", "-D",
+                 "warnings"], log, "", cwd=folder, check=False,
+                env={"CARGO_TARGET_DIR": self.bench.cargo}, timeout=1800)
+        self._count(result, status == 0, f"clippy: the backend (log: {log})")
+        return result
+
     def checkpatch(self, mails):
         """One test for each mail of the series.
 

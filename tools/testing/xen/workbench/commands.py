@@ -222,6 +222,9 @@ def test(settings):
     tally.add("logic on this machine", host.tests(bench))
     kernels = bench.kernels()
     boots = []
+    if "rust" in kernels:
+        tally.add("clippy, the backend of disks",
+                  checks.clippy_backend(kernels["rust"]))
     if not bench.menu.on("CHECKED_KERNEL"):
         tally.add("checked kernel", Result(
             skipped=1, skips=["clippy, KUnit and kselftests on a checked "

@@ -124,7 +124,7 @@ impl Disk {
             .checked_mul(SECTOR)
             .ok_or(io::ErrorKind::InvalidInput)?;
         let end = at.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
-        if end > self.size || !len.is_multiple_of(SECTOR) {
+        if end > self.size || len % SECTOR != 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok((at, len as usize))
