@@ -54,6 +54,8 @@ enum Op {
     FreeAll,
     /// Pages that are not out.
     Refused(Vec<usize>),
+    /// Pages in a row, of which some may be out.
+    FreeRow(usize, usize),
     RefusedRun(usize, usize),
     Wait(usize),
     GiveBack,
@@ -282,6 +284,13 @@ impl World {
                 free(&pfns);
                 self.model.refused += pfns.len();
             }
+            Op::FreeRow(place, nr) => {
+                let pfns: Vec<_> = (START + place..START + place + nr).collect();
+                let before = self.model.out.len();
+
+                self.free(&pfns);
+                self.model.refused += nr - (before - self.model.out.len());
+            }
             Op::RefusedRun(place, nr) => {
                 let first = START + place;
                 let run = first..first + nr;
@@ -473,7 +482,7 @@ fn operation(draws: &mut Draws) -> Op {
         draws.below(most)
     };
 
-    match draws.weighted(&[8, 3, 2, 2, 4, 2, 2, 2, 1, 1, 1, 1, 2, 1, 2, 1]) {
+    match draws.weighted(&[8, 3, 2, 2, 4, 2, 2, 2, 1, 1, 1, 1, 2, 1, 2, 1, 1]) {
         0 => Op::Alloc(few(draws)),
         1 => {
             let above = draws.below(600);
@@ -493,7 +502,8 @@ fn operation(draws: &mut Draws) -> Op {
         12 => Op::GiveBack,
         13 => Op::Pin(draws.draw()),
         14 => Op::Statistics,
-        _ => Op::Fail(draws.below(7)),
+        15 => Op::Fail(draws.below(7)),
+        _ => Op::FreeRow(draws.below(90), draws.within(1..70)),
     }
 }
 
@@ -553,6 +563,7 @@ fn all_short_sequences() {
         Op::FreeRun(0),
         Op::Refused(vec![0]),
         Op::RefusedRun(1, 2),
+        Op::FreeRow(0, 6),
         Op::GiveBack,
         Op::Wait(AGE),
     ];
