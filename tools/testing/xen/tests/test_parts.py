@@ -157,3 +157,23 @@ warning: unused
         other = f"From {'2' * 40} Mon\nDate: then\nSubject: x\n\ny\n"
         self.assertEqual(checks.lasting(one), checks.lasting(other))
         self.assertNotEqual(checks.lasting(one), checks.lasting(one + "z"))
+
+
+class UnsafeTest(unittest.TestCase):
+    def test_what_is_counted(self):
+        text = """
+            // unsafe { in a comment }
+            #[allow(unsafe_op)]
+            let x = unsafe { 1 };
+            unsafe extern "C" fn f() {}
+            unsafe impl Send for X {}
+            /// An unsafe {} thing
+            let unsafely = {};
+        """
+        self.assertEqual(checks.count_unsafe(text), 3)
+
+    def test_boundary_exists(self):
+        from workbench.settings import REPO
+        for name in checks.BOUNDARY:
+            self.assertTrue((REPO / name).exists(), name)
+            self.assertTrue(checks.count_unsafe((REPO / name).read_text()))

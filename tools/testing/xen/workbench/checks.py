@@ -20,6 +20,25 @@ IGNORED = ("FILE_PATH_CHANGES,EXPORT_SYMBOL,UNDOCUMENTED_DT_STRING,"
 SPELLED_SO = "filp"
 
 
+# Where arguments from C, memory and grants become types. All other files of
+# drivers/xen are logic, and have no unsafe code.
+BOUNDARY = """
+    drivers/xen/grant_dma_alloc.rs drivers/xen/grant_dma_alloc/ram.rs
+    drivers/xen/grant_dma_ops/cache.rs drivers/xen/grant_dma_ops/list.rs
+    drivers/xen/grant_dma_ops/memory.rs drivers/xen/grant_dma_ops/owner.rs
+    drivers/xen/grant_dma_ops/xen_grant_dma.rs
+    drivers/xen/unpopulated/chunk.rs drivers/xen/unpopulated/glue.rs
+    drivers/xen/unpopulated/xen_unpopulated.rs
+""".split()
+
+
+def count_unsafe(text):
+    """How many blocks, functions and implementations are unsafe."""
+    code = re.sub(r"//[^\n]*", "", text)
+    return len(re.findall(r"\bunsafe\s+(?:fn|impl|extern)\b|\bunsafe\s*\{",
+                          code))
+
+
 def lasting(mail):
     """A mail without what changes each time it is made."""
     return re.sub(r"^(From [0-9a-f]{40} |Date: |base-commit: ).*\n", "", mail,
@@ -41,6 +60,22 @@ class Checks:
                  for name in patch.new_files + patch.edits()]
         return sorted({name for name in names if name.endswith(".rs")
                        and (self.tree.path / name).exists()})
+
+    def unsafe_code(self):
+        """One test for each file of logic, and what there is in each file."""
+        result, table = Result(), {}
+        ours = {name for patch in self.tree.patches
+                for name in patch.new_files}
+        for name in self.rust_files():
+            if name not in ours or name.startswith("tools/"):
+                continue
+            text = (self.tree.path / name).read_text()
+            table[name] = {"lines": text.count("\n"),
+                           "unsafe": count_unsafe(text)}
+            if name.startswith("drivers/xen/") and name not in BOUNDARY:
+                self._count(result, not table[name]["unsafe"],
+                            f"unsafe code in logic: {name}")
+        return result, table
 
     def rustfmt(self):
         """One test for each file."""

@@ -158,10 +158,13 @@ class Tally:
 
     def __init__(self):
         self.all = Result()
+        self.parts = {}
+        self.splats = 0
 
     def add(self, title, result):
         """Count a part, and say at once what failed in it."""
         self.all.add(result)
+        self.parts.setdefault(title, Result()).add(result)
         say.line(f"{title}: {_counts(result)}")
         for name in result.failures:
             say.line(f"  FAILED: {name}")
@@ -173,9 +176,18 @@ class Tally:
         failed test."""
         result = boot.result
         for text in boot.problems:
+            self.splats += text.startswith("on the console: ")
             result.failed += 1
             result.failures.append(f"{text} (log: {boot.log})")
         self.add(title, result)
+
+    def write(self, path, **more):
+        """The numbers, by part."""
+        report.write_json(path, {
+            "schema": report.SCHEMA, **more, "splats": self.splats,
+            "ktap": self.all.counts(),
+            "parts": {title: result.counts()
+                      for title, result in self.parts.items()}})
 
 
 def own_tests(bench):
@@ -211,12 +223,16 @@ def own_tests(bench):
 def test(settings):
     """make test: all of it; ends with `N passed, N failed`."""
     start = time.monotonic()
+    target = settings.out / "test.json"
+    target.unlink(missing_ok=True)
     tally = Tally()
     bench = Bench(settings)
     bench.prepare()
     tally.add("workbench", own_tests(bench))
     checks = Checks(bench)
     tally.add("rustfmt", checks.rustfmt())
+    logic, table = checks.unsafe_code()
+    tally.add("no unsafe code in logic", logic)
     series_check.fast(bench, tally, checks)
     tally.add("in-tree commands", checks.bare_commands())
     tally.add("logic on this machine", host.tests(bench))
@@ -258,6 +274,9 @@ def test(settings):
             skipped=1, skips=[f"guests under the debug build "
                               f"({bench.hypervisor.debug_missing})"]))
     total = tally.all
+    tally.write(target, kernel=bench.source.version(),
+                xen=bench.hypervisor.version, rust_files=table)
+    say.line(f"result: {target}")
     say.line(f"make test took {say.duration(time.monotonic() - start)}; "
              f"{total.xfail} tests failed as expected")
     last = f"{total.passed} passed, {total.failed} failed"
