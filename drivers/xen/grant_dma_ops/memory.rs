@@ -351,10 +351,13 @@ impl Pinned {
         // CAST: A frame number fits into a `usize` here.
         let pfn = (frame.as_raw() as usize) >> (PAGE_SHIFT - XEN_PAGE_SHIFT);
 
-        // INVARIANT: If the call is successful.
-        //
         // SAFETY: Only frames with a struct page are granted.
-        unsafe { bindings::xen_grant_dma_pin(pfn) }.then_some(Self(pfn))
+        let is_pinned = unsafe { bindings::xen_grant_dma_pin(pfn) };
+
+        // What is not pinned must not become an object, which would be dropped.
+        //
+        // INVARIANT: The call was successful.
+        is_pinned.then(|| Self(pfn))
     }
 }
 
