@@ -8,7 +8,7 @@ use super::{
     number, Draws,
 };
 use crate::grant_dma_ops::{
-    address::{decode, encode, Span, FRAME},
+    address::{decode, encode, Part, Span, FRAME},
     device::{Device, Transfer},
     limits::Limits,
     list::{addresses, List, MappedList},
@@ -32,6 +32,8 @@ use std::{
 
 /// The pages that drivers have, from the first on.
 const PAGES: usize = 64;
+/// Those of them that can't be pinned, as they are of a kind of their own.
+const SLAB: std::ops::Range<usize> = 20..30;
 /// The domain that the first device's backend is in; that of the next is one more.
 const DOMAIN: u16 = 3;
 
@@ -65,6 +67,7 @@ struct Mapping {
 
 /// A list that is mapped.
 struct ListMapping {
+    references: Vec<u32>,
     device: usize,
     chain: Chain,
     buffers: Vec<(usize, usize, usize)>,
@@ -89,6 +92,12 @@ struct World {
     held: BTreeSet<u32>,
     /// What is kept back: of which device, and the references that can be had only together.
     quarantined: Vec<(usize, Vec<u32>)>,
+    /// The references among these that are of pages that are pinned.
+    pinned: BTreeSet<u32>,
+    /// What has been counted, by device.
+    bounced: Vec<u64>,
+    exposed: Vec<u64>,
+    capacity: u32,
     fails: bool,
     byte: u8,
 }
@@ -135,6 +144,7 @@ impl World {
         }
         grants::reset(capacity);
         memory::reset(PAGES);
+        memory::SLAB.lock().extend(SLAB);
         *ASKED.lock() = bindings::Asked::default();
         Self {
             devices: isolated
@@ -148,6 +158,10 @@ impl World {
             broken: BTreeSet::new(),
             held: BTreeSet::new(),
             quarantined: Vec::new(),
+            pinned: BTreeSet::new(),
+            bounced: vec![0; isolated.len()],
+            exposed: vec![0; isolated.len()],
+            capacity,
             fails: false,
             byte: 0,
         }
@@ -222,6 +236,67 @@ impl World {
         }
     }
 
+    /// How many parts of a buffer are copied.
+    fn nr_bounced(&self, device: usize, buffer: (usize, usize, usize)) -> u64 {
+        let copied = |part: &Part| self.devices[device].1 && part.len < FRAME;
+
+        span(buffer).parts().filter(copied).count() as u64
+    }
+
+    /// Notes what a backend still has of a buffer that is unmapped.
+    fn expose(&mut self, device: usize, buffer: (usize, usize, usize), first: u32) {
+        for part in span(buffer).parts() {
+            let reference = first + part.frame;
+            let is_bounced = self.devices[device].1 && part.len < FRAME;
+
+            if !self.held.contains(&reference) || is_bounced {
+                continue;
+            }
+            self.exposed[device] += 1;
+            if !SLAB.contains(&(buffer.0 + buffer.1 / FRAME + part.frame as usize)) {
+                self.pinned.insert(reference);
+            }
+        }
+    }
+
+    /// Whether there is one reference for a device, from wherever.
+    fn has_reference(&self) -> bool {
+        let free = self.capacity - grants::nr_allocated() as u32;
+        let owned = |(device, _): &(Arc<Device>, bool)| device.statistics().references;
+        let owned: u64 = self.devices.iter().map(owned).sum();
+        let quarantined: usize = self.quarantined.iter().map(|(_, held)| held.len()).sum();
+        // What is kept back counts as granted, whatever it is.
+        let granted = grants::nr_allocated() - quarantined;
+        let in_use = self.mapped().len() - quarantined;
+
+        assert_eq!(owned, granted as u64);
+        free > Limits::new(self.capacity).reserve || granted > in_use
+    }
+
+    /// The references that are known to be in use, or to be kept back, none of them twice.
+    fn mapped(&self) -> BTreeSet<u32> {
+        let run = |granted: &Granted| {
+            let first = granted.first().as_raw();
+
+            first..first + granted.count()
+        };
+        let kept = self.quarantined.iter().flat_map(|(_, held)| held.clone());
+        let lists = self.lists.iter().flat_map(|list| list.references.clone());
+        let all: Vec<_> = kept
+            .chain(lists)
+            .chain(
+                self.mappings
+                    .iter()
+                    .flat_map(|mapping| run(&mapping.granted)),
+            )
+            .chain(self.shared.iter().flat_map(|shared| run(&shared.granted)))
+            .collect();
+        let mapped: BTreeSet<_> = all.iter().copied().collect();
+
+        assert_eq!(mapped.len(), all.len(), "references are handed out twice");
+        mapped
+    }
+
     fn map(&mut self, nr: usize, buffer: (usize, usize, usize), from_device: bool, sync: bool) {
         let (device, isolated) = &self.devices[nr];
         let page = NonNull::new(memory::page(buffer.0)).unwrap();
@@ -233,6 +308,7 @@ impl World {
         };
         let (isolated, transfer) = (*isolated, Transfer { from_device, sync });
         let before = grants::granted();
+        let can_do = self.has_reference();
         let result = device.map(owner(), made, transfer);
         let is_excused = self.has_failed();
 
@@ -244,6 +320,7 @@ impl World {
 
                 assert_eq!(granted.count(), span(buffer).frames());
                 self.check_access(nr, buffer, first, from_device);
+                self.bounced[nr] += self.nr_bounced(nr, buffer);
                 if sync || from_device || !isolated {
                     self.check_contents(nr, buffer, first);
                 }
@@ -259,7 +336,10 @@ impl World {
                 if self.broken.contains(&nr) {
                     assert_eq!(error, EIO);
                 } else {
+                    let is_small = span(buffer).frames() == 1;
+
                     assert!(is_excused || error == ENOSPC, "{error:?}");
+                    assert!(is_excused || !can_do || !is_small);
                 }
             }
         }
@@ -296,6 +376,7 @@ impl World {
                 held.contains(&reference)
             );
         }
+        self.expose(device, buffer, first);
         self.quarantine_each(device, held);
     }
 
@@ -332,6 +413,8 @@ impl World {
 
         match result {
             Ok(()) => {
+                let mut references = Vec::new();
+
                 assert!(!self.broken.contains(&nr));
                 for (buffer, (address, size)) in
                     // SAFETY: The list has just been mapped.
@@ -340,7 +423,10 @@ impl World {
                         .zip(unsafe { addresses(chain.first(), buffers.len() as c_int) })
                 {
                     let (first, offset) = decode(address).unwrap();
+                    let run = first.as_raw()..first.as_raw() + span(*buffer).frames();
 
+                    references.extend(run);
+                    self.bounced[nr] += self.nr_bounced(nr, *buffer);
                     assert_eq!((size, offset), (buffer.2, buffer.1 % FRAME));
                     self.check_access(nr, *buffer, first.as_raw(), from_device);
                     if sync && !buffers.is_empty() {
@@ -348,6 +434,7 @@ impl World {
                     }
                 }
                 self.lists.push(ListMapping {
+                    references,
                     device: nr,
                     chain,
                     buffers: buffers.to_vec(),
@@ -355,8 +442,9 @@ impl World {
                 });
             }
             Err(error) => {
-                // What was granted before it failed is not any more.
+                // What was granted before it failed is not any more, but was counted.
                 assert_eq!(grants::granted(), before);
+                self.bounced[nr] = self.devices[nr].0.statistics().bounced;
                 if self.broken.contains(&nr) {
                     assert_eq!(error, EIO);
                 } else if buffers.is_empty() {
@@ -377,6 +465,7 @@ impl World {
         self.has_failed();
 
         let ListMapping {
+            references,
             device,
             mut chain,
             buffers,
@@ -387,13 +476,7 @@ impl World {
         // SAFETY: The list is mapped.
         let addresses: Vec<_> = unsafe { addresses(first, len as c_int) }.collect();
         let transfer = Transfer { from_device, sync };
-        let mut references = Vec::new();
 
-        for (address, size) in addresses {
-            let first = decode(address).unwrap().0.as_raw();
-
-            references.extend(first..first + Span::new(address, size).unwrap().frames());
-        }
         // SAFETY: The list is mapped, and nobody else knows it.
         let list = unsafe { MappedList::new(first, len as u32) };
         let held: Vec<_> = references
@@ -408,6 +491,9 @@ impl World {
                 grants::access(reference).is_some(),
                 held.contains(&reference)
             );
+        }
+        for (buffer, (address, _)) in buffers.iter().zip(addresses) {
+            self.expose(device, *buffer, decode(address).unwrap().0.as_raw());
         }
         self.quarantine_each(device, held);
     }
@@ -605,37 +691,14 @@ impl World {
 
         self.quarantined
             .retain(|(_, references)| references.iter().any(|one| held.contains(one)));
+        self.pinned.retain(|one| held.contains(one));
     }
 
     /// Compares what there is with what devices say.
     fn compare(&mut self) {
         let mut owned = 0;
-        let mut mapped: BTreeSet<u32> = self
-            .quarantined
-            .iter()
-            .flat_map(|(_, held)| held.clone())
-            .collect();
+        let mapped = self.mapped();
 
-        for mapping in &self.mappings {
-            let first = mapping.granted.first().as_raw();
-
-            mapped.extend(first..first + mapping.granted.count());
-        }
-        for list in &mut self.lists {
-            let first = list.chain.first();
-
-            // SAFETY: The list is mapped.
-            for (address, size) in unsafe { addresses(first, list.buffers.len() as c_int) } {
-                let first = decode(address).unwrap().0.as_raw();
-
-                mapped.extend(first..first + Span::new(address, size).unwrap().frames());
-            }
-        }
-        for shared in &self.shared {
-            let first = shared.granted.first().as_raw();
-
-            mapped.extend(first..first + shared.granted.count());
-        }
         // Whatever is granted is known to be, and has not been handed out twice.
         for (reference, _) in grants::granted() {
             assert!(mapped.contains(&reference), "{reference} is granted");
@@ -656,9 +719,14 @@ impl World {
             assert_eq!(statistics.maps, maps as u64);
             assert_eq!(statistics.quarantined, quarantined as u64);
             assert_eq!(statistics.broken, u64::from(self.broken.contains(&nr)));
+            assert_eq!(
+                (statistics.bounced, statistics.exposed),
+                (self.bounced[nr], self.exposed[nr])
+            );
             owned += statistics.references + statistics.quarantined;
         }
         assert_eq!(grants::nr_allocated() as u64, owned);
+        assert_eq!(memory::nr_pinned(), self.pinned.len());
         assert_eq!(ASKED.lock().broken, self.broken.len());
         assert!(ASKED.lock().retry > 0 || self.quarantined.is_empty());
     }
@@ -740,11 +808,63 @@ fn random_operations() {
 }
 
 #[test]
+fn what_a_device_leaves_mapped_stays_with_the_backend() {
+    let world = World::new(200, &[true]);
+    let device = &world.devices[0].0;
+    let transfer = Transfer {
+        from_device: true,
+        sync: true,
+    };
+    let page = NonNull::new(memory::page(1)).unwrap();
+    // SAFETY: It is memory of a driver.
+    let buffer = unsafe { Buffer::new(page, 9, 9, device.longest()) }.unwrap();
+    let granted = device.map(owner(), buffer, transfer).unwrap();
+    let (logged, allocated) = (host::logged(), memory::nr_allocated());
+    let frame = grants::access(granted.first().as_raw()).unwrap().frame;
+
+    device.retire();
+    assert_eq!(host::logged(), logged + 1);
+    assert_eq!(memory::nr_allocated(), allocated);
+    assert!(frame >= PAGES && grants::nr_allocated() == 1);
+
+    // Nothing is told the next time, when nothing is there.
+    device.retire();
+    assert_eq!(host::logged(), logged + 1);
+    let _ = granted.into_raw();
+}
+
+#[test]
+fn what_there_is_no_memory_to_note_is_not_had_back() {
+    let mut world = World::new(200, &[false]);
+
+    world.map(0, (1, 0, 1), true, true);
+
+    let mapping = world.mappings.pop().unwrap();
+    let (device, reference) = (&world.devices[0].0, mapping.granted.first().as_raw());
+    let transfer = Transfer {
+        from_device: true,
+        sync: true,
+    };
+
+    grants::hold(reference, true);
+    host::fail_nth(Some(0));
+    device.unmap(owner(), mapping.granted, &span(mapping.buffer), transfer);
+    assert!(!host::fail_nth(None));
+    assert!(QUARANTINE.lock().is_empty());
+    assert_eq!(memory::nr_pinned(), 1);
+
+    let statistics = device.statistics();
+
+    assert_eq!((statistics.quarantined, statistics.broken), (1, 1));
+    assert_eq!((statistics.maps, statistics.exposed), (0, 1));
+}
+
+#[test]
 fn several_threads() {
     const ROUNDS: usize = 1500;
 
     let end = Instant::now() + Duration::from_secs(number("XEN_HOST_SECONDS").unwrap_or(0));
-    let world = World::new(400, &[false, true]);
+    let mut world = World::new(400, &[false, true]);
     let devices: Vec<_> = world
         .devices
         .iter()
@@ -814,5 +934,8 @@ fn several_threads() {
         }
     });
     drop(devices);
+    for (nr, (device, _)) in world.devices.iter().enumerate() {
+        world.bounced[nr] = device.statistics().bounced;
+    }
     world.end();
 }
