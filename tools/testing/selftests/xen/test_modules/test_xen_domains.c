@@ -200,6 +200,8 @@ static long ioctl_disk(struct xdm_file *file, void __user *arg)
 {
 	struct xdm_disk req;
 
+	if (!IS_ENABLED(CONFIG_BLOCK))
+		return -EOPNOTSUPP;
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
 	if (req.id >= XDM_MAX_IMPORTS || !file->slots[req.id].dmabuf)
