@@ -22,8 +22,10 @@ CRATE = "tools/testing/xen/host"
 SHORT = 2
 # The most that it takes to compile them, and what short sequences take.
 LIMIT = 1800
-# How many tests take as long as they are told to.
+# How many tests take as long as they are told to: those with models, and those
+# with threads.
 RANDOM = 15
+THREADS = 3
 
 # What else there is to find out, by other programs. GCC's runtimes serve
 # rustc's instrumentation too; Debian's rustc has none of its own. The one of
@@ -129,7 +131,7 @@ class Host:
         names = {"CARGO_TARGET_DIR": self.dir / f"target-{name}",
                  "XEN_HOST_SECONDS": str(seconds),
                  "XEN_HOST_DEPTH": str(depth), **(env or {})}
-        limit = LIMIT * (1 + 20 * depth) + RANDOM * 2 * seconds
+        limit = LIMIT + 2 * (RANDOM + THREADS) * seconds
         with say.step(f"host tests: {name}"):
             self.cargo(["test", "--offline", "--lib", *words], log, env=names,
                        wrap=wrap, limit=limit)
@@ -174,12 +176,13 @@ def soak(bench, seconds):
     """All of them, for about so long: random sequences have half of it."""
     host = Host(bench.settings, bench.toolchain)
     host.ensure()
-    each = max(1, int(seconds / 2 / RANDOM))
-    result = host.plain(seconds=each, depth=1)
+    every = RANDOM + THREADS
+    result = host.plain(seconds=max(1, seconds // (2 * every)), depth=1)
     result.add(host.loom())
-    result.add(host.sanitized("thread", seconds=max(1, int(seconds / 4 / 3))))
+    result.add(host.sanitized("thread",
+                              seconds=max(1, seconds // (4 * THREADS))))
     result.add(host.sanitized("address",
-                              seconds=max(1, int(seconds / 4 / RANDOM))))
+                              seconds=max(1, seconds // (4 * every))))
     return result
 
 
