@@ -4,8 +4,8 @@
 //!
 //! `XEN_HOST_SECONDS` is for how long each random test goes on (once through without it), and
 //! `XEN_HOST_SEED` what it begins with. A sequence that fails is made as short as possible.
-//! `XEN_HOST_CASES` is how many sequences once through are, and `XEN_HOST_DEPTH` by how much longer
-//! than usual the short sequences are.
+//! `XEN_HOST_CASES` is how many sequences once through are, `XEN_HOST_SHRINK` how often it is tried
+//! to make one shorter, and `XEN_HOST_DEPTH` by how much longer than usual the short ones are.
 
 use proptest::{
     arbitrary::any,
@@ -36,6 +36,9 @@ mod run_map;
 
 /// Cases of a round, if nothing else is asked for.
 const CASES: u64 = 200;
+
+/// How often it is tried to make a failure shorter.
+const SHRINK: u64 = 20_000;
 
 /// What a case is made of: numbers for what there is at first, and for each step.
 type Numbers = ([u32; 12], Vec<[u32; 6]>);
@@ -114,7 +117,7 @@ fn run_round(seed: u64, steps: usize, test: &dyn Fn(&Numbers)) -> Option<(String
     let config = Config {
         cases: number("XEN_HOST_CASES").unwrap_or(CASES) as u32,
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: number("XEN_HOST_SHRINK").unwrap_or(SHRINK) as u32,
         ..Config::default()
     };
 
