@@ -82,6 +82,41 @@ static void source_can_be_chosen(void)
 	pages_of(XUT_DMA_COHERENT, true);
 }
 
+/* The pool's pages or none: RAM is the DMA allocator's to choose. */
+static void device_can_reach_it(void)
+{
+	int fd = xt_open(), run, ret, bits, i;
+
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	run = xt_new(fd, 16);
+	XT_CHECK(run >= 0, "make room: %s", strerror(-run));
+	if (xt_is_rust_dma()) {
+		ret = xt_set_param("xen_grant_dma_alloc", "source",
+				   "unpopulated");
+		XT_CHECK(!ret, "source=unpopulated: %s", strerror(-ret));
+	}
+	for (bits = 64; bits >= 24; bits--) {
+		uint64_t mask = UINT64_MAX >> (64 - bits), end;
+		struct xut_alloc alloc = {
+			.id = run, .kind = XUT_DMA_COHERENT, .nr_pages = 16,
+			.align = 1, .max_addr = mask,
+		};
+
+		ret = ioctl(fd, XUT_IOC_ALLOC, &alloc) ? -errno : 0;
+		XT_CHECK(!ret || bits < 48, "with %d bits: %s", bits,
+			 strerror(-ret));
+		if (ret)
+			continue;
+		XT_CHECK(!xt_pages(fd, run, 0, 16, pages), "look at pages");
+		for (i = 0; i < 16; i++) {
+			end = (pages[i].pfn + 1) * xt_page_size() - 1;
+			XT_CHECK(end <= mask, "page %d is at %#llx, with %d bits",
+				 i, (unsigned long long)end, bits);
+		}
+		XT_CHECK(!xt_free(fd, run), "free");
+	}
+}
+
 /* What the importer of a dma-buf gets to see. */
 static struct xut_dmabuf look_at_dmabuf(uint32_t nr, uint32_t flags)
 {
@@ -188,6 +223,8 @@ static const struct xt_test tests[] = {
 	  "it allocates RAM and gives that to Xen" },
 	{ "the source of buffers can be chosen while others are in use",
 	  source_can_be_chosen, NULL, XT_C_FAILS, "it has one source only" },
+	{ "a buffer lies where its device can reach it",
+	  device_can_reach_it },
 	{ "a coherent dma-buf is one entry for its importer",
 	  coherent_dmabuf_is_one_entry },
 	{ "a write-combining dma-buf is one entry for its importer",

@@ -175,6 +175,30 @@ static void buffers_are_refused_if_ram_is_not_wanted(void)
 	XT_CHECK(run >= 0, "allocate, with all free: %s", strerror(-run));
 }
 
+/* Or RAM would be lost each time: so often that there is not as much. */
+static void balloon_pages_go_back(void)
+{
+	const long size_kib = 8192;
+	uint32_t nr = size_kib * 1024 / xt_page_size();
+	int fd = xt_open(), run, i;
+	long before;
+
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	exhaust(fd);
+	run = xt_new(fd, nr);
+	XT_CHECK(run >= 0, "make room: %s", strerror(-run));
+	xt_free_kib();
+	before = xt_free_kib();
+	for (i = 0; i < 16; i++) {
+		XT_CHECK(!xt_alloc(fd, run, XUT_SCATTERED, nr), "allocate");
+		XT_CHECK(xt_stat("ballooned") == nr, "%ld are ballooned ones",
+			 xt_stat("ballooned"));
+		XT_CHECK(!xt_free(fd, run), "free");
+	}
+	XT_CHECK(before - xt_free_kib() < 4 * size_kib, "%ld KiB are lost",
+		 before - xt_free_kib());
+}
+
 static void the_ceiling_holds(void)
 {
 	int fd = xt_open(), run;
@@ -202,6 +226,9 @@ static const struct xt_test tests[] = {
 	  "it fails where a region is used up" },
 	{ "pages of the balloon and of the pool can be freed in one call",
 	  both_can_be_freed_in_one_call, NULL, XT_C_FAILS,
+	  "it fails where a region is used up" },
+	{ "pages that the balloon gave go back to it",
+	  balloon_pages_go_back, NULL, XT_C_FAILS,
 	  "it fails where a region is used up" },
 	{ "an exhausted pool refuses runs until there is room",
 	  runs_are_refused_until_there_is_room, NULL, XT_C_FAILS,

@@ -195,7 +195,8 @@ static void nothing_goes_while_turned_off(void)
 	XT_CHECK(!xt_free_run(keep, used.run, 0, half, 0) &&
 		 !xt_free_run(keep, used.run, half + 1, half - 1, 0),
 		 "free all but one");
-	XT_CHECK(!xt_hold(holder, pinned.run, 5, 1), "hold");
+	/* The first page, where one begins to look. */
+	XT_CHECK(!xt_hold(holder, pinned.run, 0, 1), "hold");
 	XT_CHECK(!xt_free(holder, pinned.run), "free while held");
 	close(leave);
 
@@ -237,7 +238,7 @@ static void nothing_goes_while_turned_off(void)
 			gone = chunk;
 	}
 	xt_run_carries_data(leave, gone.run, xt_pages_in(MEDIUM / 4));
-	XT_CHECK(!xt_release(holder, pinned.run, 5, 1), "release");
+	XT_CHECK(!xt_release(holder, pinned.run, 0, 1), "release");
 	close(leave);
 	sleep(IDLE_SECONDS / 2);
 	facts->stayed_while_young = has_range(&gone.range);

@@ -614,6 +614,34 @@ static void lists_carry_data(void)
 	}
 }
 
+/* So long that the list is in more than one piece, which are linked. */
+static void long_lists_carry_data(void)
+{
+	uint32_t page_size = xt_page_size(), nr = XGD_MAX_SIZE / page_size;
+	uint32_t dev = get_device("gdt-plain"), len[XGD_MAX_ENTRIES], i, tag;
+	uint64_t dma[XGD_MAX_ENTRIES];
+	struct xgd_buffer buffer;
+	struct xgd_map map;
+
+	if (nr > XGD_MAX_ENTRIES)
+		nr = XGD_MAX_ENTRIES;
+	buffer = get_buffer(XGD_SCATTERED, nr * page_size);
+	for (i = 0; i < nr; i++)
+		driver_write(buffer.id, i * page_size, &i, sizeof(i));
+	map = do_map(dev, buffer.id, 0, nr * page_size, XGD_BIDIRECTIONAL,
+		     XGD_LIST);
+	XT_CHECK(get_list(&map, dma, len, XGD_MAX_ENTRIES) == nr,
+		 "it has not %u entries", nr);
+	for (i = 0; i < nr; i++) {
+		XT_CHECK(!backend_read(dma[i], &tag, sizeof(tag)),
+			 "the backend cannot read entry %u", i);
+		XT_CHECK(tag == i, "entry %u reads as %u", i, tag);
+	}
+	do_unmap(map.id, 0);
+	for (i = 0; i < nr; i++)
+		check_ended(dma[i], len[i]);
+}
+
 static void memory_is_shared(void)
 {
 	static const uint32_t sizes[] = { 1, 4096, 4097, 65536 };
@@ -841,6 +869,22 @@ static void unpopulated_page_is_refused(void)
 	ret = try_map(dev, buffer.id, 0, XEN_PAGE, XGD_FROM_DEVICE, XGD_LIST,
 		      &map);
 	XT_CHECK(ret == -EIO, "it is mapped as a list: %d", ret);
+}
+
+/* What is no memory is another domain's, or nobody's, to grant. */
+static void registers_are_not_granted(void)
+{
+	uint32_t dev = get_device("gdt-plain");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
+	struct xgd_map map;
+	int ret;
+
+	ret = try_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL,
+		      XGD_MMIO, &map);
+	XT_CHECK(ret == -EIO, "registers are mapped: %d", ret);
+	ret = try_map(dev, buffer.id, 0, 1, XGD_TO_DEVICE,
+		      XGD_MMIO | XGD_IRQS_OFF, &map);
+	XT_CHECK(ret == -EIO, "a byte of them is mapped: %d", ret);
 }
 
 /* No restricted access, no address: a raw one lets the backend guess. */
@@ -1379,6 +1423,40 @@ static void reuse_after_held(void)
 	release(held);
 }
 
+/* What is kept for the backend is kept no longer than that. */
+static void held_pages_are_free_later(void)
+{
+	uint32_t dev = get_device("gdt-plain"), size = 2 << 20, held, i;
+	uint64_t max = get_info(dev).max_mapping;
+	struct xgd_buffer buffer;
+	long before, after = 0;
+	struct xgd_map map;
+	int ret;
+
+	if (size > max)
+		size = max - max % xt_page_size();
+	xt_free_kib();
+	before = xt_free_kib();
+	buffer = get_buffer(XGD_PAGES, size);
+	map = do_map(dev, buffer.id, 0, size, XGD_BIDIRECTIONAL, 0);
+	held = hold(map.dma, size);
+	do_unmap(map.id, 0);
+	ret = call_value(XGD_IOC_BUFFER_FREE, buffer.id);
+	XT_CHECK(!ret, "free: %s", strerror(-ret));
+	XT_CHECK(xt_free_kib() < before - size / 2048,
+		 "none of it is kept for the backend");
+	release(held);
+	for (i = 0; i < WAIT_SECONDS * 2; i++) {
+		after = xt_free_kib();
+		if (after > before - size / 2048)
+			break;
+		usleep(500 * 1000);
+	}
+	XT_CHECK(after > before - size / 2048, "%ld KiB are lost",
+		 before - after);
+	rebind(dev);
+}
+
 /* All references of a mapping come back, the one that was held later. */
 static void leaked_refs_after_held(void)
 {
@@ -1416,6 +1494,8 @@ static void no_retry(void)
 	do_unmap(alloc.id, 0);
 	XT_CHECK(get_entry(ref).flags & XGD_GTF_ACCESS,
 		 "the reference was ended while it was in use");
+	/* Until the backend has been asked more than once. */
+	usleep(2500 * 1000);
 	release(held);
 	end = time(NULL) + WAIT_SECONDS;
 	while (get_entry(ref).flags & XGD_GTF_ACCESS) {
@@ -1505,6 +1585,21 @@ static void zero_size(void)
 	exchange(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
 }
 
+/* Whoever allocates a page next is given one with something in it. */
+static void leave_dirty_page(void)
+{
+	struct xgd_buffer page = get_buffer(XGD_PAGES, xt_page_size());
+	static uint8_t dirt[XEN_PAGE];
+	uint32_t at;
+	int ret;
+
+	memset(dirt, 0x77, sizeof(dirt));
+	for (at = 0; at < page.size; at += sizeof(dirt))
+		driver_write(page.id, at, dirt, sizeof(dirt));
+	ret = call_value(XGD_IOC_BUFFER_FREE, page.id);
+	XT_CHECK(!ret, "free: %s", strerror(-ret));
+}
+
 /* The neighbours on the pages of a buffer are none of the backend's business. */
 static void check_isolated(uint32_t dev, uint32_t buffer, uint32_t offset,
 			   uint32_t size, enum xgd_dir dir)
@@ -1518,6 +1613,7 @@ static void check_isolated(uint32_t dev, uint32_t buffer, uint32_t offset,
 	memset(expected, 0x22, size);
 	driver_write(buffer, offset, expected, size);
 
+	leave_dirty_page();
 	map = do_map(dev, buffer, offset, size, dir, 0);
 	XT_CHECK(!backend_read(map.dma - first, found, total), "read");
 	for (i = 0; i < total; i++) {
@@ -1525,9 +1621,9 @@ static void check_isolated(uint32_t dev, uint32_t buffer, uint32_t offset,
 
 		XT_CHECK(!inside || found[i] == 0x22, "byte %u reads %#x", i,
 			 found[i]);
-		XT_CHECK(inside || found[i] != 0x11,
-			 "the backend reads a neighbour at %u, with %u bytes at %u",
-			 i, size, offset);
+		XT_CHECK(inside || !found[i],
+			 "the backend reads %#x at %u, with %u bytes at %u",
+			 found[i], i, size, offset);
 	}
 	if (dir != XGD_TO_DEVICE) {
 		memset(found, 0x33, total);
@@ -1649,6 +1745,7 @@ static void sub_page(void)
 	uint32_t dev, dir;
 	size_t i;
 
+	stay_on_cpu();
 	xt_write_file(PARAM, "gdt-isolate");
 	dev = get_device("gdt-isolate");
 	buffer = get_buffer(XGD_PAGES, sizeof(expected));
@@ -1658,6 +1755,55 @@ static void sub_page(void)
 				       parts[i].size, dir);
 	XT_CHECK(stat_of(dev, "bounced") > 0, "no bounce is counted");
 	check_sync(dev, buffer.id);
+}
+
+/* A name that another begins with is not that other one. */
+static void isolated_by_name(void)
+{
+	uint32_t dev = get_device("gdt-plain");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
+	struct xgd_map map;
+	char names[128];
+
+	snprintf(names, sizeof(names), "%s0,x%s", get_info(dev).name,
+		 get_info(dev).name);
+	XT_CHECK(!xt_write_file(PARAM, names), "set the parameter");
+	rebind(dev);
+	map = do_map(dev, buffer.id, 100, 200, XGD_BIDIRECTIONAL, 0);
+	check_stat(dev, "bounced", 0);
+	do_unmap(map.id, 0);
+
+	snprintf(names, sizeof(names), "x,%s,%s0", get_info(dev).name,
+		 get_info(dev).name);
+	XT_CHECK(!xt_write_file(PARAM, names), "set the parameter");
+	rebind(dev);
+	map = do_map(dev, buffer.id, 100, 200, XGD_BIDIRECTIONAL, 0);
+	check_stat(dev, "bounced", 1);
+	do_unmap(map.id, 0);
+	xt_write_file(PARAM, "gdt-isolate");
+	rebind(dev);
+}
+
+static void copies_are_freed(void)
+{
+	const long each = xt_page_size() / 1024;
+	struct xgd_cycle cycle = {
+		.op = XGD_OP_MAP, .nr_pages = 1, .bytes = 100, .repeat = 2000,
+	};
+	long before;
+	int ret;
+
+	xt_write_file(PARAM, "gdt-isolate");
+	cycle.index = get_device("gdt-isolate");
+	xt_free_kib();
+	before = xt_free_kib();
+	ret = call(XGD_IOC_CYCLE, &cycle);
+	XT_CHECK(!ret && !cycle.failed, "map: %s, %u times refused",
+		 strerror(-ret), cycle.failed);
+	XT_CHECK(stat_of(cycle.index, "bounced") >= cycle.repeat,
+		 "%ld are copied", stat_of(cycle.index, "bounced"));
+	XT_CHECK(before - xt_free_kib() < cycle.repeat * each / 2,
+		 "%ld KiB are lost", before - xt_free_kib());
 }
 
 static void sg_one_lock(void)
@@ -1706,6 +1852,7 @@ static const struct xt_test tests[] = {
 	{ "a PCI device that the host bridge does not name is left alone",
 	  pci_device_without_entry },
 	{ "scatter lists carry data", lists_carry_data },
+	{ "long scatter lists carry data", long_lists_carry_data },
 	{ "coherent memory and pages are shared with the backend",
 	  memory_is_shared },
 	{ "references come back", references_come_back },
@@ -1723,6 +1870,8 @@ static const struct xt_test tests[] = {
 	{ "a page without memory behind it is refused",
 	  unpopulated_page_is_refused, NULL, FAILS,
 	  "it leaves that to the backend to find out" },
+	{ "registers of a device are not granted",
+	  registers_are_not_granted },
 	{ "a page in which a grant is mapped is not granted as it is",
 	  foreign_page_is_not_granted, NULL, FAILS,
 	  "it leaves that to the backend to find out" },
@@ -1738,8 +1887,15 @@ static const struct xt_test tests[] = {
 	  rebinding_under_load },
 	{ "what is held when the device goes is ended later",
 	  held_at_unbind, NULL, FAILS, "it is never tried again" },
+	{ "pages that were held are free when they are let go of",
+	  held_pages_are_free_later, NULL, XT_C_UNSAFE,
+	  "they are free while the backend holds them" },
 	{ "what debugfs tells of a device is so",
 	  statistics_tell_what_is_so, NULL, FAILS, "it tells nothing" },
+	{ "a device is isolated by its whole name",
+	  isolated_by_name, NULL, FAILS, "none is" },
+	{ "copies of parts of buffers are freed",
+	  copies_are_freed, NULL, FAILS, "none are made" },
 	{ "stale_data", stale_data },
 	{ "stale_ops", stale_ops },
 	{ "repeat_setup", repeat_setup },

@@ -53,6 +53,8 @@
 #define DIRTY		0x5a
 #define RING_SIZE	16
 #define GRANT_ADDR	BIT_ULL(63)
+/* An address that no memory has */
+#define REGISTERS	BIT_ULL(46)
 #define CONTEND_NS	(500 * NSEC_PER_MSEC)
 
 struct xgd_virtio;
@@ -921,6 +923,11 @@ static int mapping_do(struct xgd_obj *map, u32 offset, u32 size, u32 flags)
 		map->sgt.nents = nents;
 		map->dma = sg_dma_address(map->sgt.sgl);
 		return 0;
+	}
+
+	if (flags & XGD_MMIO) {
+		map->dma = dma_map_resource(dev, REGISTERS, size, map->dir, 0);
+		return dma_mapping_error(dev, map->dma) ? -EIO : 0;
 	}
 
 	addr = buffer_at(map->buffer, offset, &len);

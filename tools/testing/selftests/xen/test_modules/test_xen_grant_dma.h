@@ -113,7 +113,8 @@ struct xgd_buffer {
  * @offset: where in it
  * @size: how much of it; 0 is passed on
  * @dir: enum xgd_dir
- * @flags: XGD_IRQS_OFF, XGD_LIST, XGD_SKIP_SYNC, XGD_COUNT_LOCKS, XGD_FOREIGN
+ * @flags: XGD_IRQS_OFF, XGD_LIST, XGD_SKIP_SYNC, XGD_COUNT_LOCKS, XGD_FOREIGN,
+ *	XGD_MMIO
  * @id: out: the mapping
  * @locks: out: how many spinlocks were taken; -1: not counted
  * @dma: out: the DMA address
@@ -140,6 +141,8 @@ struct xgd_map {
 #define XGD_COUNT_LOCKS	0x8
 /* Map pages in which a grant is mapped */
 #define XGD_FOREIGN	0x10
+/* Map the registers of a device, by dma_map_resource(), in place of the buffer */
+#define XGD_MMIO	0x20
 
 /**
  * struct xgd_unmap - undo a mapping or an allocation

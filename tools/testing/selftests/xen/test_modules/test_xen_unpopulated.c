@@ -328,9 +328,15 @@ static long ioctl_alloc(struct xut_file *file, void __user *arg, bool cycle)
 	if (run_any(run, 0xff))
 		return -EBUSY;
 
-	if (!cycle)
-		return run_alloc(run, alloc.kind, alloc.nr_pages, alloc.align,
-				 alloc.max_addr);
+	if (!cycle) {
+		if (is_dma(alloc.kind))
+			xut_misc.this_device->coherent_dma_mask =
+				alloc.max_addr;
+		ret = run_alloc(run, alloc.kind, alloc.nr_pages, alloc.align,
+				alloc.max_addr);
+		xut_misc.this_device->coherent_dma_mask = DMA_BIT_MASK(64);
+		return ret;
+	}
 
 	for (i = 0; i < alloc.repeat; i++) {
 		ret = run_alloc(run, alloc.kind, alloc.nr_pages, alloc.align,

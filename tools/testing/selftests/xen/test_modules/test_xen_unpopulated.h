@@ -45,7 +45,8 @@ struct xut_new {
  * @kind: an enum xut_kind
  * @nr_pages: how many pages
  * @align: XUT_CONTIGUOUS: alignment in pages
- * @max_addr: XUT_CONTIGUOUS: highest physical address
+ * @max_addr: XUT_CONTIGUOUS: highest physical address; DMA buffers: the mask of
+ *	their device, except in a cycle
  * @repeat: XUT_IOC_CYCLE: how often to fill and empty
  * @pad: unused
  */
