@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD TIME ROW
+export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD TIME ROW MUTANT
 
 workbench := @PYTHONPATH=tools/testing/xen $(PYTHON) -B -m workbench
 
@@ -20,6 +20,7 @@ help: ## this list
 	@echo "  JOBS=N        parallel jobs (default: all CPUs)"
 	@echo "  CACHE=DIR     where the toolchain, sources and objects live"
 	@echo "  ROW=NAME      the only row of make matrix"
+	@echo "  MUTANT=NAME   the only fault of make mutants; patterns do, too"
 	@echo "  TIME=N[s|m|h] how long make soak goes on (default: 10m)"
 	@echo "  BRANCH=NAME   the branch of make branch and make import"
 	@echo "  BASE=COMMIT   what the branch begins after (default: HEAD; what"
@@ -49,6 +50,9 @@ host: ## the logic in Rust, compiled and tested on this machine
 host-mutants: ## how many small faults, planted one by one, the tests catch
 	$(workbench) host-mutants
 
+mutants: ## break the Rust kernel on purpose, in many ways: a test has to tell
+	$(workbench) mutants
+
 shell: ## boot the same system to a shell (IMPL=c for the C kernel)
 	$(workbench) shell
 
@@ -74,5 +78,5 @@ clean-cache: ## remove the cache as well: toolchain, sources, objects
 	$(workbench) clean-cache
 
 .PHONY: help run test bench domains matrix soak shell menuconfig series branch \
-	import series-check host host-mutants clean clean-cache
+	import series-check host host-mutants mutants clean clean-cache
 .NOTPARALLEL:

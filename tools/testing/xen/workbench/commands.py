@@ -17,6 +17,7 @@ from .guest import Boot
 from .host import host_mutants, host_tests
 from .ktap import Result
 from .matrix import matrix
+from .mutants import mutants
 from .receive import make_import
 from .send import make_branch, make_series
 from .settings import HERE
@@ -394,5 +395,6 @@ COMMANDS = {"run": run, "test": test, "bench": benchmark,
             "matrix": matrix, "soak": soak, "menuconfig": menuconfig,
             "series": make_series, "series-check": check_series,
             "branch": make_branch, "import": make_import,
-            "host": host_tests, "host-mutants": host_mutants, "clean": clean,
+            "host": host_tests, "host-mutants": host_mutants,
+            "mutants": mutants, "clean": clean,
             "clean-cache": clean_cache}

@@ -27,6 +27,7 @@ class Settings:
         self.build = env.get("BUILD", "")
         self.row = env.get("ROW", "")
         self.time = self._time(env.get("TIME", ""))
+        self.mutant = env.get("MUTANT", "")
         self.cache = cache.Cache(self._cache(env))
         self.out = REPO / "out"
         self.logs = self.out / "logs"
