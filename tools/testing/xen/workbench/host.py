@@ -104,7 +104,7 @@ class Host:
                 for name in names:
                     source = os.path.join(folder, name)
                     inner = os.path.relpath(source, REPO)
-                    if not inner.endswith((".rs", ".toml")):
+                    if not inner.endswith((".rs", ".toml", ".supp")):
                         continue
                     wanted.add(inner)
                     target = self.dir / inner
@@ -160,7 +160,9 @@ class Host:
             f"{kind}-sanitizer", words=words, wrap=["setarch", "-R"],
             env={"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": flags,
                  "ASAN_OPTIONS": "detect_leaks=0",
-                 "TSAN_OPTIONS": "halt_on_error=1"}, seconds=seconds)
+                 "TSAN_OPTIONS": "halt_on_error=1 suppressions="
+                                 f"{self.dir / CRATE}/tsan.supp"},
+            seconds=seconds)
 
 
 def tests(bench):

@@ -93,6 +93,7 @@ impl World {
         let target: &'static Resource = Box::leak(Box::new(target));
 
         host::fail_nth(None);
+        memory::reset(0);
         PINNED.lock().clear();
         // SAFETY: There is one thread.
         unsafe {

@@ -2,6 +2,7 @@
 
 //! Atomics, as the processor has them or as loom has.
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering as Order;
 
 /// How operations are ordered.
@@ -52,11 +53,17 @@ pub use ordering::{Acquire, Full, Relaxed, Release};
 pub trait AtomicType: Copy {
     #[doc(hidden)]
     type Inner: Inner<Self>;
+
+    /// The atomic that a value is. It must be one for as long as the reference is used.
+    #[cfg(not(loom))]
+    #[doc(hidden)]
+    unsafe fn inner<'a>(value: *mut Self) -> &'a Self::Inner;
 }
 
 /// The operations of what stands behind them.
 #[doc(hidden)]
 pub trait Inner<T>: Sized {
+    #[cfg(loom)]
     fn new(value: T) -> Self;
     fn load(&self, order: Order) -> T;
     fn store(&self, value: T, order: Order);
@@ -72,9 +79,16 @@ macro_rules! inner {
             type Inner = core::sync::atomic::$std;
             #[cfg(loom)]
             type Inner = loom::sync::atomic::$std;
+
+            #[cfg(not(loom))]
+            unsafe fn inner<'a>(value: *mut Self) -> &'a Self::Inner {
+                // SAFETY: As required from the caller.
+                unsafe { Self::Inner::from_ptr(value) }
+            }
         }
 
         impl Inner<$type> for <$type as AtomicType>::Inner {
+            #[cfg(loom)]
             fn new(value: $type) -> Self {
                 Self::new(value)
             }
@@ -109,22 +123,37 @@ macro_rules! inner {
 
 inner!(u32 => AtomicU32, u64 => AtomicU64, i64 => AtomicI64, usize => AtomicUsize);
 
-/// An atomic, which comes into existence when it is first used: loom has none in statics.
+/// An atomic. That of loom comes into existence when it is first used, as loom has none in statics.
 pub struct Atomic<T: AtomicType> {
-    initial: T,
+    value: UnsafeCell<T>,
+    #[cfg(loom)]
     inner: std::sync::OnceLock<T::Inner>,
 }
+
+// SAFETY: The value is accessed by atomic operations only.
+unsafe impl<T: AtomicType + Send> Sync for Atomic<T> {}
 
 impl<T: AtomicType> Atomic<T> {
     pub const fn new(initial: T) -> Self {
         Self {
-            initial,
+            value: UnsafeCell::new(initial),
+            #[cfg(loom)]
             inner: std::sync::OnceLock::new(),
         }
     }
 
+    #[cfg(not(loom))]
     fn inner(&self) -> &T::Inner {
-        self.inner.get_or_init(|| T::Inner::new(self.initial))
+        // SAFETY: There are no other accesses.
+        unsafe { T::inner(self.value.get()) }
+    }
+
+    #[cfg(loom)]
+    fn inner(&self) -> &T::Inner {
+        self.inner.get_or_init(|| {
+            // SAFETY: Nobody writes to it.
+            T::Inner::new(unsafe { *self.value.get() })
+        })
     }
 
     pub fn load<O: ordering::AcquireOrRelaxed>(&self, _: O) -> T {
