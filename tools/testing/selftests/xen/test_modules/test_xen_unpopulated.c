@@ -629,7 +629,7 @@ static long ioctl_copy(struct xut_file *file, void __user *arg)
 	last = (copy.offset + copy.len - 1) >> PAGE_SHIFT;
 	if (last >= run->nr_pages)
 		return -ERANGE;
-	if (PAGE_SIZE > XEN_PAGE_SIZE &&
+	if (XEN_PFN_PER_PAGE != 1 &&
 	    offset_in_page(copy.offset) + copy.len > XEN_PAGE_SIZE)
 		return -ERANGE;
 
