@@ -238,10 +238,14 @@ static int do_unmap(struct caller *c)
 static int do_offset(struct caller *c)
 {
 	struct ioctl_gntdev_get_offset_for_vaddr *arg;
-	struct area *area = &c->areas[random_below(c, NR_AREAS)];
+	void *addr = some_address(c);
+	int i;
 
+	for (i = 0; i < NR_AREAS && !rarely(c); i++)
+		if (c->areas[i].addr)
+			addr = c->areas[i].addr;
 	arg = argument(c, sizeof(*arg));
-	arg->vaddr = (uintptr_t)(rarely(c) ? some_address(c) : area->addr);
+	arg->vaddr = (uintptr_t)addr;
 
 	return call(c, some_gntdev(c), IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR, arg);
 }
@@ -411,14 +415,12 @@ static int do_mmap(struct caller *c)
 	int prot = random_below(c, 8);
 	void *addr;
 
-	if (area->addr)
-		munmap(area->addr, area->len);
-	area->addr = NULL;
-	/* Where an odd number leads is not this program's, but for 0. */
 	addr = mmap(NULL, len, prot, flags, fd,
 		    range.index & ~(uint64_t)(xt_page_size() - 1));
 	if (addr == MAP_FAILED)
 		return -1;
+	if (area->addr)
+		munmap(area->addr, area->len);
 	area->addr = addr;
 	area->len = len;
 
