@@ -43,7 +43,8 @@ struct mailbox {
 	struct xd_call call;
 };
 
-static_assert(sizeof(struct mailbox) <= MAILBOX_REFS * 4096);
+static_assert(sizeof(struct mailbox) <= MAILBOX_REFS * 4096,
+	      "the mailbox has more pages than references");
 
 enum type { NOTHING, GRANTED, MAPPED, IMPORTED, CHILD };
 
