@@ -112,13 +112,15 @@ impl FreeMap {
         self.hint = at;
 
         if bit + len == WORD_PAGES {
-            for word in &mut words[at + 1..] {
-                if *word != Word::MAX || max - len < WORD_PAGES {
-                    break;
-                }
-                *word = 0;
-                len += WORD_PAGES;
-            }
+            let rest = &mut words[at + 1..];
+            let most = rest.len().min((max - len) / WORD_PAGES);
+            let whole = rest[..most]
+                .iter_mut()
+                .take_while(|word| **word == Word::MAX)
+                .map(|word| *word = 0)
+                .count();
+
+            len += whole * WORD_PAGES;
         }
 
         // INVARIANT: `len` bits were cleared.

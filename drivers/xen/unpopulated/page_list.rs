@@ -85,7 +85,8 @@ pub(crate) fn copy(
     entries: &mut [MaybeUninit<*mut bindings::page>],
     pages: &[Option<PoolPage>],
 ) -> bool {
-    const BATCH: usize = 4;
+    const BATCH: usize = 8;
+    const HALF: usize = BATCH / 2;
 
     let copy_few = |entries: &mut [MaybeUninit<_>], pages: &[Option<PoolPage>]| {
         for (entry, page) in entries.iter_mut().zip(pages) {
@@ -106,11 +107,14 @@ pub(crate) fn copy(
     let rest = pages.remainder();
 
     for (entries, pages) in (&mut entries).zip(pages) {
-        for (entry, page) in entries.iter_mut().zip(pages) {
+        for (entry, page) in entries[..HALF].iter_mut().zip(&pages[..HALF]) {
             entry.write(PoolPage::ptr_or_null(*page));
         }
         if pages[0].is_none() {
             return false;
+        }
+        for (entry, page) in entries[HALF..].iter_mut().zip(&pages[HALF..]) {
+            entry.write(PoolPage::ptr_or_null(*page));
         }
     }
     copy_few(entries.into_remainder(), rest)
@@ -160,23 +164,23 @@ pub(crate) fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
 
     let pages = &pages[..pages.len().min(max)];
     let mut next = pages.first().map_or(0, address);
-    let mut len = 0;
+    let mut rest = pages;
 
-    for stride in pages.chunks_exact(STRIDE) {
+    while let Some((stride, behind)) = rest.split_at_checked(STRIDE) {
         if !is_run_at(stride, next) {
             break;
         }
         next = next.wrapping_add(STRIDE * STEP);
-        len += STRIDE;
+        rest = behind;
     }
-    for page in &pages[len..] {
+    while let Some((page, behind)) = rest.split_first() {
         if address(page) != next {
             break;
         }
         next = next.wrapping_add(STEP);
-        len += 1;
+        rest = behind;
     }
-    len
+    pages.len() - rest.len()
 }
 
 #[kunit_tests(xen_unpopulated_page_list)]

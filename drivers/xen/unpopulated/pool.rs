@@ -125,6 +125,10 @@ impl Pool {
     /// Puts back the pages that are ready, after which the index has all free pages, and no page is
     /// known to be handed out.
     fn put_ready_back(&mut self) {
+        if !self.ready.knows_any() {
+            return;
+        }
+
         let slot = self.ready.slot();
 
         while let Some((first, nr)) = self.ready.take_run() {

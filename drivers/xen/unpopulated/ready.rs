@@ -41,6 +41,7 @@ type Count = u8;
 /// - `pages[known..]` are pages of the chunk in `slot`, in ascending order. In the chunk's bitmap
 ///   they are not free.
 /// - `pages[known..next]` are handed out, `pages[next..]` are not.
+/// - There are none in `pages[..known]`.
 pub(crate) struct Ready {
     pages: [Option<PoolPage>; READY_PAGES],
     known: Count,
@@ -129,8 +130,10 @@ impl Ready {
     pub(crate) fn put_one(&mut self, page: &Option<PassedPage>) -> bool {
         let last = self.next().wrapping_sub(1);
 
-        if self.next == self.known || !self.pages.get(last).is_some_and(|out| is_page(page, out)) {
-            return false;
+        // There is one in this place only if it is known.
+        match self.pages.get(last) {
+            Some(out @ Some(_)) if is_page(page, out) => {}
+            _ => return false,
         }
         // INVARIANT: This one is not handed out any more.
         self.set_next(last);
@@ -225,19 +228,28 @@ impl Ready {
         if at >= self.next() {
             return true;
         }
-        // CAST: It is less than `READY_PAGES`.
-        //
-        // INVARIANT: This page is not known any more, nor are those before it.
-        self.known = at as Count + 1;
+        self.forget(at + 1);
         false
+    }
+
+    /// Forgets the pages before the place `end`, which are handed out.
+    fn forget(&mut self, end: usize) {
+        let start = self.known();
+
+        if let Some(pages) = self.pages.get_mut(start..end) {
+            pages.fill(None);
+        }
+        // CAST: It is at most `READY_PAGES`.
+        //
+        // INVARIANT: These are not known any more, and there are none in their places.
+        self.known = end as Count;
     }
 
     /// Takes the first pages in a row, and returns the first of them and how many there are.
     ///
     /// No page is known to be handed out after that.
     pub(crate) fn take_run(&mut self) -> Option<(PoolPage, usize)> {
-        // INVARIANT: Those before `next` are not known any more, nor will those be that are taken.
-        self.known = self.next;
+        self.forget(self.next());
 
         let ready = self.pages.get(self.next()..)?;
         let first = (*ready.first()?)?;
@@ -248,7 +260,7 @@ impl Ready {
             .count();
 
         self.set_next(self.next() + len);
-        self.known = self.next;
+        self.forget(self.next());
         Some((first, len))
     }
 
@@ -259,7 +271,7 @@ impl Ready {
 
         // INVARIANT: No page is known.
         self.set_next(READY_PAGES);
-        self.known = self.next;
+        self.forget(READY_PAGES);
         self.slot = slot;
         Refill {
             ready: self,
@@ -288,10 +300,14 @@ impl Refill<'_> {
 
     /// Has the pages handed out from now on.
     pub(crate) fn finish(self) {
-        if self.at == READY_PAGES {
-            // INVARIANT: From `start` on all pages were added.
-            self.ready.set_next(self.start);
-            self.ready.known = self.ready.next;
+        self.ready.set_next(self.start);
+        // CAST: It is at most `READY_PAGES`.
+        //
+        // INVARIANT: From `start` on all pages were added, or else none is kept.
+        self.ready.known = self.start as Count;
+        if self.at != READY_PAGES {
+            self.ready.set_next(READY_PAGES);
+            self.ready.forget(READY_PAGES);
         }
     }
 }
