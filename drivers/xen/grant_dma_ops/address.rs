@@ -63,6 +63,14 @@ impl Span {
     /// Returns [`EINVAL`] if it is empty, or so large that no run of references is enough for it.
     #[inline]
     pub(crate) fn new(address: u64, size: usize) -> Result<Self> {
+        Self::within(address, size, u32::MAX).map_err(|_| EINVAL)
+    }
+
+    /// Makes one as [`Self::new`] does, of a buffer that touches at most `longest` frames.
+    ///
+    /// Returns [`ENOMEM`] if there are more.
+    #[inline]
+    pub(crate) fn within(address: u64, size: usize, longest: u32) -> Result<Self> {
         // CAST: It is less than the size of a frame.
         let offset = (address as usize) % FRAME;
 
@@ -71,14 +79,20 @@ impl Span {
         }
 
         let last = size.checked_add(offset).ok_or(EINVAL)? - 1;
-        // The quotient has at least 12 bits less than the dividend, so 1 can be added.
-        let frames = u32::try_from(last / FRAME + 1).map_err(|_| EINVAL)?;
+        let last_frame = last / FRAME;
 
+        // CAST: `usize` is at least as wide.
+        if last_frame >= longest as usize {
+            return Err(ENOMEM);
+        }
+
+        // CAST: It is less than `longest`.
+        //
         // INVARIANT: As computed.
         Ok(Self {
             offset,
             size,
-            frames,
+            frames: last_frame as u32 + 1,
         })
     }
 

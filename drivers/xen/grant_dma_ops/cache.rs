@@ -95,6 +95,21 @@ impl Cache {
         GrantRef::new(self.base.load(Relaxed))
     }
 
+    /// Hands out a reference.
+    #[inline(always)]
+    pub(crate) fn take_one(&self) -> Option<References> {
+        let idle = update(
+            &self.idle,
+            || Acquire,
+            |idle| (idle != 0).then(|| run_map::without_first(idle)),
+        )?;
+        let first = self.base().following(idle.trailing_zeros());
+
+        // SAFETY: By the type invariants it was owned by the cache, and now is owned by nobody
+        // else.
+        Some(unsafe { References::from_raw(first, 1) })
+    }
+
     /// Hands out `count` references.
     #[inline]
     pub(crate) fn take(&self, count: u32) -> Option<References> {

@@ -170,6 +170,9 @@ pub(crate) struct Device {
     /// Set once the backend has not let go of something. It is no more than a hint: a buffer that
     /// is mapped at the same time may still be let through, so nothing needs to be ordered by it.
     broken: AtomicFlag,
+    /// Set while the device is neither isolated nor broken, which is all that a buffer needs to know
+    /// mostly.
+    plain: AtomicFlag,
     counters: Arc<Counters>,
     /// Buffers that are mapped.
     maps: Atomic<i64>,
@@ -215,6 +218,7 @@ impl Device {
                 ops,
                 backend,
                 limits,
+                plain: AtomicFlag::new(!isolated),
                 isolated,
                 broken: AtomicFlag::new(false),
                 counters,
@@ -362,9 +366,16 @@ impl Device {
     }
 
     /// Gets references for buffers that are being mapped.
-    #[inline]
+    #[inline(always)]
     fn take(&self, count: u32) -> Result<References> {
-        match self.cache.take(count) {
+        let references = if count == 1 {
+            // What most buffers need.
+            self.cache.take_one()
+        } else {
+            self.cache.take(count)
+        };
+
+        match references {
             Some(references) => Ok(references),
             None => self.take_slow(count),
         }
@@ -400,24 +411,39 @@ impl Device {
     }
 
     /// Whether some of a buffer is to be copied.
-    #[inline]
     fn bounces(&self, span: &Span) -> bool {
         self.isolated && (span.head().is_some() || span.tail().is_some())
     }
 
     /// Grants the backend access to a buffer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn map(
         &self,
         owner: Owner<'_>,
         buffer: Buffer,
         transfer: Transfer,
     ) -> Result<Granted> {
+        if self.plain.load(Relaxed) {
+            self.map_frames(owner, buffer, transfer)
+        } else {
+            self.map_other(owner, buffer, transfer)
+        }
+    }
+
+    /// Does what [`Self::map`] does for a device that is isolated or broken.
+    #[cold]
+    fn map_other(&self, owner: Owner<'_>, buffer: Buffer, transfer: Transfer) -> Result<Granted> {
         self.check_broken()?;
         if self.bounces(buffer.span()) {
-            return self.map_isolated(owner, buffer, transfer);
+            self.map_isolated(owner, buffer, transfer)
+        } else {
+            self.map_frames(owner, buffer, transfer)
         }
+    }
 
+    /// Grants the backend access to all of the frames that a buffer touches.
+    #[inline(always)]
+    fn map_frames(&self, owner: Owner<'_>, buffer: Buffer, transfer: Transfer) -> Result<Granted> {
         let references = self.take(buffer.span().frames())?;
         let granted = buffer.grant(references, self.backend, transfer.access());
 
@@ -426,8 +452,13 @@ impl Device {
         Ok(granted)
     }
 
+    /// Does what [`Self::map`] does, for one of many buffers.
+    #[inline(never)]
+    fn map_one(&self, owner: Owner<'_>, buffer: Buffer, transfer: Transfer) -> Result<Granted> {
+        self.map(owner, buffer, transfer)
+    }
+
     /// Grants the backend access to the bytes of a buffer, and to no others.
-    #[cold]
     fn map_isolated(
         &self,
         owner: Owner<'_>,
@@ -478,7 +509,7 @@ impl Device {
     }
 
     /// Ends the access to a buffer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unmap(
         &self,
         owner: Owner<'_>,
@@ -488,18 +519,39 @@ impl Device {
     ) {
         self.maps.add(-1, Relaxed);
         owner.trace_unmap(&granted);
-        if self.bounces(span) {
-            return self.unmap_isolated(owner, granted, span, transfer);
+        if self.isolated {
+            self.unmap_other(owner, granted, span, transfer);
+        } else {
+            self.unmap_frames(owner, granted, transfer);
         }
+    }
 
+    /// Does what [`Self::unmap`] does for an isolated device.
+    #[cold]
+    fn unmap_other(&self, owner: Owner<'_>, granted: Granted, span: &Span, transfer: Transfer) {
+        if self.bounces(span) {
+            self.unmap_isolated(owner, granted, span, transfer);
+        } else {
+            self.unmap_frames(owner, granted, transfer);
+        }
+    }
+
+    /// Ends the access to all of the frames that a buffer touches.
+    #[inline(always)]
+    fn unmap_frames(&self, owner: Owner<'_>, granted: Granted, transfer: Transfer) {
         match granted.end() {
             Ok(references) => self.put(references),
             Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
         }
     }
 
+    /// Does what [`Self::unmap`] does, for one of many buffers.
+    #[inline(never)]
+    fn unmap_one(&self, owner: Owner<'_>, granted: Granted, span: &Span, transfer: Transfer) {
+        self.unmap(owner, granted, span, transfer);
+    }
+
     /// Does what [`Self::unmap`] does for a buffer that was mapped by [`Self::map_isolated`].
-    #[cold]
     fn unmap_isolated(&self, owner: Owner<'_>, granted: Granted, span: &Span, transfer: Transfer) {
         let first = granted.first();
         let copies = {
@@ -577,6 +629,7 @@ impl Device {
         let count = granted.count();
 
         owner.trace_quarantine(&granted);
+        self.plain.store(false, Relaxed);
         if !self.broken.xchg(true, Relaxed) {
             owner.tell_broken();
         }
@@ -639,20 +692,30 @@ impl Device {
         let len = list.len();
         let mapped = if self.isolated {
             list.map(self.limits.longest, |buffer, _| {
-                self.map(owner, buffer, transfer)
+                self.map_one(owner, buffer, transfer)
             })
         } else {
-            let mut supply = self.supply(len);
+            let mut lent = self.lend(len);
+            let mut others = Others {
+                run: None,
+                has_tried: false,
+            };
             let mapped = list.map(self.limits.longest, |buffer, rest| {
                 let count = buffer.span().frames();
-                let references = supply.take(count, rest, self)?;
+                let references = match lent.take(count) {
+                    Some(references) => references,
+                    None => others.take(count, rest, self)?,
+                };
                 let granted = buffer.grant(references, self.backend, transfer.access());
 
                 owner.trace_map(&granted);
                 Ok(granted)
             });
 
-            self.end_supply(supply);
+            self.cache.put_all(lent);
+            if let Some(rest) = others.run {
+                self.give_back(rest);
+            }
             // As many as there are to be unmapped, below or later.
             let done = mapped.as_ref().err().map_or(len, |(_, done)| done.len());
             self.maps.add(done.into(), Relaxed);
@@ -670,62 +733,54 @@ impl Device {
         })
     }
 
-    /// Gets references for `buffers` buffers of a list.
-    fn supply(&self, buffers: u32) -> Supply {
+    /// Gets references of the cache for `buffers` buffers of a list, as far as there are any.
+    fn lend(&self, buffers: u32) -> CachePart {
         if self.cache.is_empty() {
             self.fill();
         }
 
         // Each buffer needs one or more.
-        Supply {
-            lent: self.cache.lend(buffers),
-            run: None,
-            has_tried: false,
-        }
-    }
-
-    /// Puts back what is left.
-    fn end_supply(&self, supply: Supply) {
-        self.cache.put_all(supply.lent);
-        if let Some(rest) = supply.run {
-            self.give_back(rest);
-        }
+        self.cache.lend(buffers)
     }
 
     /// Ends the access to all buffers of a list.
     pub(crate) fn unmap_list(&self, owner: Owner<'_>, list: MappedList, transfer: Transfer) {
         if self.isolated {
-            return list.unmap(|granted, span| self.unmap(owner, granted, &span, transfer));
+            return list.unmap(|granted, span| self.unmap_one(owner, granted, &span, transfer));
         }
 
-        let mut returned = self.cache.collector();
-        let mut run: Option<References> = None;
+        let mut returned = Returned {
+            to_cache: self.cache.collector(),
+            rest: None,
+        };
+        let mut run: Option<Granted> = None;
+        let mut end = |granted: Granted| match granted.end() {
+            Ok(references) => returned.put(references, self),
+            Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
+        };
 
         self.maps.add(-i64::from(list.len()), Relaxed);
         list.unmap(|granted, _| {
             owner.trace_unmap(&granted);
-            match granted.end() {
-                Ok(references) => {
-                    if let Some(references) = returned.put(references) {
-                        // Neighbours are given back together.
-                        let joined = match run.take() {
-                            Some(before) => before.join(references),
-                            None => Ok(references),
-                        };
 
-                        run = Some(joined.unwrap_or_else(|(before, references)| {
-                            self.give_back(before);
-                            references
-                        }));
-                    }
-                }
-                Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
-            }
+            // What has been mapped as a list has consecutive references mostly.
+            let joined = match run.take() {
+                Some(before) => before.join(granted),
+                None => Ok(granted),
+            };
+
+            run = Some(joined.unwrap_or_else(|(before, granted)| {
+                end(before);
+                granted
+            }));
         });
+        if let Some(last) = run {
+            end(last);
+        }
 
-        self.cache.put_all(returned);
-        if let Some(run) = run {
-            self.give_back(run);
+        self.cache.put_all(returned.to_cache);
+        if let Some(rest) = returned.rest {
+            self.give_back(rest);
         }
     }
 
@@ -825,28 +880,62 @@ fn grant_parts<'a>(
     }
 }
 
-/// References for the buffers of a list.
-struct Supply {
-    /// From the cache.
-    lent: CachePart,
+/// References of the buffers of a list that are not granted any more.
+struct Returned {
+    to_cache: CachePart,
     /// Others, in one run.
+    rest: Option<References>,
+}
+
+impl Returned {
+    /// Takes some in a row.
+    #[inline]
+    fn put(&mut self, references: References, device: &Device) {
+        if let Some(references) = self.to_cache.put(references) {
+            self.put_slow(references, device);
+        }
+    }
+
+    /// Does what [`Self::put`] does with those of which some or all are not of the cache.
+    #[inline(never)]
+    fn put_slow(&mut self, references: References, device: &Device) {
+        let mut next = Some(references);
+
+        while let Some(references) = next {
+            let (one, rest) = match references.split_at(1) {
+                Ok((one, rest)) => (one, Some(rest)),
+                Err(one) => (one, None),
+            };
+
+            next = rest;
+            if let Some(one) = self.to_cache.put(one) {
+                // Neighbours are given back together.
+                let joined = match self.rest.take() {
+                    Some(before) => before.join(one),
+                    None => Ok(one),
+                };
+
+                self.rest = Some(joined.unwrap_or_else(|(before, one)| {
+                    device.give_back(before);
+                    one
+                }));
+            }
+        }
+    }
+}
+
+/// References that are not from the cache, for the buffers of a list.
+struct Others {
+    /// Those for all buffers, in one run.
     run: Option<References>,
     /// Whether that run has been asked for. If there is none, then each buffer gets its own.
     has_tried: bool,
 }
 
-impl Supply {
+impl Others {
     /// Takes some in a row, for the first buffer of those that are left.
-    #[inline]
-    fn take(&mut self, count: u32, rest: &List, device: &Device) -> Result<References> {
-        match self.lent.take(count) {
-            Some(references) => Ok(references),
-            None => self.take_others(count, rest, device),
-        }
-    }
-
-    /// Does what [`Self::take`] does where those of the cache are not enough.
-    fn take_others(&mut self, count: u32, rest: &List, device: &Device) -> Result<References> {
+    #[inline(never)]
+    fn take(&mut self, count: u32, rest: List, device: &Device) -> Result<References> {
         if !self.has_tried {
             self.has_tried = true;
             self.run = device

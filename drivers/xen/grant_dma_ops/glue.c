@@ -70,37 +70,50 @@ static bool is_own(struct page *page)
 	return !PageForeign(page) || pfn_to_bfn(pfn) == pfn;
 }
 
-/* Not inlined, so that the usual case needs no stack frame. */
-static noinline phys_addr_t own_phys_slow(struct page *page,
-					  unsigned long nr_pages)
+/*
+ * Whether this domain owns the memory of as many pages, from an address on. Xen
+ * refuses to grant a frame of another domain, or one that is not there, when
+ * the backend asks for it: too late to do anything about it.
+ */
+bool xen_grant_dma_is_own(phys_addr_t phys, unsigned long nr_pages)
 {
+	struct page *page = phys_to_page(phys);
 	unsigned long i;
 
 	for (i = 0; i < nr_pages; i++) {
 		if (!is_own(page + i))
-			return PHYS_ADDR_MAX;
+			return false;
 	}
 
-	return page_to_phys(page);
+	return true;
+}
+
+static bool are_plain(struct page *page, unsigned long nr_pages)
+{
+	struct page *end = page + nr_pages;
+
+	do {
+		if (unlikely(is_zone_device_page(page) || PageForeign(page)))
+			return false;
+	} while (++page != end);
+
+	return true;
 }
 
 /*
- * The address of a page, or PHYS_ADDR_MAX if it or one that follows it is not
- * memory of this domain. Xen refuses to grant a frame of another domain, or one
- * that is not there, when the backend asks for it: too late to do anything
- * about it.
+ * Whether that can be told from the flags of the pages, at least one, as it can
+ * of most. These functions call no others, so they need no stack frame.
  */
-phys_addr_t xen_grant_dma_own_phys(struct page *page, unsigned long nr_pages)
+bool xen_grant_dma_is_plain(phys_addr_t phys, unsigned long nr_pages)
 {
-	unsigned long i;
+	return are_plain(phys_to_page(phys), nr_pages);
+}
 
-	for (i = 0; i < nr_pages; i++) {
-		if (unlikely(is_zone_device_page(page + i) ||
-			     PageForeign(page + i)))
-			return own_phys_slow(page, nr_pages);
-	}
-
-	return page_to_phys(page);
+/* The address of a page, if it can be told of these, or PHYS_ADDR_MAX. */
+phys_addr_t xen_grant_dma_plain_phys(struct page *page, unsigned long nr_pages)
+{
+	return likely(are_plain(page, nr_pages)) ? page_to_phys(page)
+						 : PHYS_ADDR_MAX;
 }
 
 /*

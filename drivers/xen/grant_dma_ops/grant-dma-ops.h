@@ -47,7 +47,9 @@ void xen_grant_dma_get_statistics(const struct dma_map_ops *ops,
 bool xen_grant_dma_retry(void);
 
 /* In C, see glue.c. */
-phys_addr_t xen_grant_dma_own_phys(struct page *page, unsigned long nr_pages);
+bool xen_grant_dma_is_own(phys_addr_t phys, unsigned long nr_pages);
+bool xen_grant_dma_is_plain(phys_addr_t phys, unsigned long nr_pages);
+phys_addr_t xen_grant_dma_plain_phys(struct page *page, unsigned long nr_pages);
 bool xen_grant_dma_pin(unsigned long pfn);
 void xen_grant_dma_unpin(unsigned long pfn);
 void xen_grant_dma_queue_retry(void);

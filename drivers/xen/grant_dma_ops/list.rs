@@ -137,14 +137,14 @@ impl List {
     }
 
     /// Has access granted to the memory of one entry after the other, by `grant`, which is given
-    /// what is left of the list too, from that entry on.
+    /// what is left of the list too, from that entry on, to look at.
     ///
     /// None may touch more than `longest` frames. If one fails, those before it are returned.
     #[inline]
     pub(crate) fn map(
         self,
         longest: u32,
-        mut grant: impl FnMut(Buffer, &Self) -> Result<Granted>,
+        mut grant: impl FnMut(Buffer, Self) -> Result<Granted>,
     ) -> Result<(), (Error, MappedList)> {
         // SAFETY: By the type invariants there are that many.
         let entries = unsafe { entries(self.first, self.len) };
@@ -157,7 +157,7 @@ impl List {
             };
             // SAFETY: It is an entry of a list.
             let granted = unsafe { buffer(entry, longest) }
-                .and_then(|buffer| Ok((grant(buffer, &rest)?, buffer.span().offset())));
+                .and_then(|buffer| Ok((grant(buffer, rest)?, buffer.span().offset())));
 
             match granted {
                 // SAFETY: It is an entry that no one else accesses.

@@ -56,6 +56,21 @@ fn frame_address(phys: PhysAddr, frame: u32) -> *mut u8 {
     address.wrapping_add(start % PAGE_SIZE)
 }
 
+/// Returns the address of a page, if it and those that follow are memory of this domain.
+///
+/// # Safety
+///
+/// There must be that many pages, at least one, from `first` on.
+#[cold]
+unsafe fn own_phys(first: *mut bindings::page, nr_pages: usize) -> Option<PhysAddr> {
+    let first = NonNull::new(first)?;
+    // SAFETY: It exists, as required from the caller.
+    let phys = unsafe { page::page_to_phys(first) };
+
+    // SAFETY: There are that many, as required from the caller.
+    unsafe { bindings::xen_grant_dma_is_own(phys, nr_pages) }.then_some(phys)
+}
+
 /// Memory that a driver has mapped for a device.
 ///
 /// # Invariants
@@ -86,12 +101,7 @@ impl Buffer {
         longest: u32,
     ) -> Result<Self> {
         // CAST: Both have 64 bits here.
-        let span = Span::new(offset as u64, size)?;
-
-        if span.frames() > longest {
-            return Err(ENOMEM);
-        }
-
+        let span = Span::within(offset as u64, size, longest)?;
         // The bytes may begin on a later page. Struct pages form one array on this architecture.
         let first = page.as_ptr().wrapping_add(offset / PAGE_SIZE);
         let offset = offset % PAGE_SIZE;
@@ -99,17 +109,45 @@ impl Buffer {
         let pages = (offset + size).div_ceil(PAGE_SIZE);
 
         // SAFETY: These are pages that exist, as required from the caller.
-        let start = unsafe { bindings::xen_grant_dma_own_phys(first, pages) };
+        let mut start = unsafe { bindings::xen_grant_dma_plain_phys(first, pages) };
 
         if start == PhysAddr::MAX {
+            // SAFETY: As above.
+            start = unsafe { own_phys(first, pages) }.ok_or(EREMOTEIO)?;
+        }
+
+        // It is where a page begins, so that there is nothing to carry.
+        //
+        // INVARIANT: By the safety requirements.
+        Ok(Self {
+            phys: start | offset as PhysAddr,
+            span,
+        })
+    }
+
+    /// Makes one as [`Self::new`] does, of the physical address of the bytes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::new`].
+    #[inline]
+    pub(crate) unsafe fn at(phys: PhysAddr, size: usize, longest: u32) -> Result<Self> {
+        let span = Span::within(phys, size, longest)?;
+        // CAST: Addresses have 64 bits here.
+        //
+        // Both are small, as there are not many frames.
+        let pages = ((phys as usize) % PAGE_SIZE + size).div_ceil(PAGE_SIZE);
+
+        // SAFETY: These are pages that exist, as required from the caller.
+        if !unsafe { bindings::xen_grant_dma_is_plain(phys, pages) }
+            // SAFETY: As above.
+            && !unsafe { bindings::xen_grant_dma_is_own(phys, pages) }
+        {
             return Err(EREMOTEIO);
         }
 
         // INVARIANT: By the safety requirements.
-        Ok(Self {
-            phys: start + offset as PhysAddr,
-            span,
-        })
+        Ok(Self { phys, span })
     }
 
     /// Where it lies in its frames.

@@ -58,6 +58,12 @@ fn starts(bits: u64, nr: u32) -> u64 {
     starts
 }
 
+/// Returns all bits that are set but for the lowest.
+#[inline]
+pub(crate) fn without_first(bits: u64) -> u64 {
+    bits & bits.wrapping_sub(1)
+}
+
 /// Finds `nr` bits in a row that are set, and returns the place of the first and a mask of them.
 #[inline]
 pub(crate) fn find(bits: u64, nr: u32) -> Option<(u32, u64)> {
@@ -102,7 +108,7 @@ pub(crate) fn lowest_of(bits: u64, nr: u32) -> u64 {
 
     // There are more than `nr`, so that one is left each time.
     for _ in 0..nr {
-        rest &= rest.wrapping_sub(1);
+        rest = without_first(rest);
     }
     bits & !rest
 }
@@ -226,6 +232,14 @@ mod tests {
         assert_eq!(mask(3, 0), None);
         assert_eq!(mask(0, u32::MAX), None);
         assert_eq!(mask(u32::MAX, 2), None);
+    }
+
+    #[test]
+    fn the_lowest_of_the_bits_goes_first() {
+        assert_eq!(without_first(0b1011_0110), 0b1011_0100);
+        assert_eq!(without_first(1 << 63), 0);
+        assert_eq!(without_first(u64::MAX), u64::MAX - 1);
+        assert_eq!(without_first(0), 0);
     }
 
     #[test]

@@ -46,11 +46,7 @@ use core::ptr::{
 };
 use kernel::{
     bindings,
-    page::{
-        self,
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    page,
     prelude::*,
     sync::Arc,
     xen::grant::{
@@ -311,14 +307,11 @@ unsafe extern "C" fn map_phys(
     let Some(transfer) = transfer(dir, attrs) else {
         return MAPPING_ERROR;
     };
-    // CAST: Addresses have 64 bits here.
-    let (pfn, offset) = ((phys as usize) >> PAGE_SHIFT, (phys as usize) % PAGE_SIZE);
-    // SAFETY: It is memory with struct pages, as it is none of a device.
-    let first = unsafe { page::pfn_to_page(pfn) };
     // SAFETY: As required from the caller.
     let (device, owner) = unsafe { state(dev) };
-    // SAFETY: As required from the caller.
-    let Ok(buffer) = (unsafe { Buffer::new(first, offset, size, device.longest()) }) else {
+    // SAFETY: It is memory with struct pages, as it is none of a device, and given to this one, as
+    // required from the caller.
+    let Ok(buffer) = (unsafe { Buffer::at(phys, size, device.longest()) }) else {
         return MAPPING_ERROR;
     };
 
@@ -633,7 +626,10 @@ mod tests {
     use super::*;
     use kernel::{
         faux,
-        page::Page, //
+        page::{
+            Page,
+            PAGE_SIZE, //
+        }, //
     };
 
     /// Calls `f` with a device that has operations, if that is not in a Xen guest, where there are

@@ -17,6 +17,10 @@ pub unsafe fn pfn_to_page(pfn: usize) -> NonNull<bindings::page> {
     NonNull::new(memory::page(pfn)).unwrap()
 }
 
+pub unsafe fn page_to_phys(page: NonNull<bindings::page>) -> u64 {
+    (memory::pfn(page.as_ptr()) << PAGE_SHIFT) as u64
+}
+
 pub unsafe fn virt_to_page(addr: *const c_void) -> NonNull<bindings::page> {
     NonNull::new(memory::page(memory::pfn_at(addr))).unwrap()
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::grant_dma_ops::{
     address::{decode, encode, Part, Span, FRAME},
+    cache::BLOCK,
     device::{Device, Transfer},
     limits::Limits,
     list::{addresses, List, MappedList},
@@ -805,6 +806,41 @@ fn random_operations() {
         }
         world.end();
     });
+}
+
+/// Maps a list that needs more references than the cache has, and unmaps it, for the second time
+/// while the backend holds one: that of the buffer `at`.
+fn list_beyond_the_cache(at: usize) {
+    let nr = BLOCK as usize + 6;
+    let pages: Vec<_> = (0..nr).map(|nr| (nr % 40, 0, FRAME)).collect();
+    let mut world = World::new(2000, &[false]);
+
+    for held in [None, Some(at)] {
+        world.map_list(0, &pages, true, true);
+        world.compare();
+
+        let references = world.lists[0].references.clone();
+
+        assert!(references.windows(2).all(|two| two[0] + 1 == two[1]));
+        if let Some(held) = held.map(|held| references[held]) {
+            world.held.insert(held);
+            grants::hold(held, true);
+        }
+        world.unmap_list(0, true);
+        world.compare();
+
+        let statistics = world.devices[0].0.statistics();
+        let of_cache = u64::from(held.is_some_and(|held| held < BLOCK as usize));
+
+        assert_eq!(statistics.references, u64::from(BLOCK) - of_cache);
+    }
+    world.end();
+}
+
+#[test]
+fn a_list_returns_each_reference_to_where_it_is_from() {
+    list_beyond_the_cache(3);
+    list_beyond_the_cache(BLOCK as usize + 2);
 }
 
 #[test]

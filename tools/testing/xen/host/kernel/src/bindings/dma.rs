@@ -6,7 +6,10 @@ use super::dma_addr_t;
 use crate::ffi::c_uint;
 use crate::sync::Lock;
 
-pub use super::memory::{xen_grant_dma_own_phys, xen_grant_dma_pin, xen_grant_dma_unpin};
+pub use super::memory::{
+    xen_grant_dma_is_own, xen_grant_dma_is_plain, xen_grant_dma_pin, xen_grant_dma_plain_phys,
+    xen_grant_dma_unpin,
+};
 
 pub const SG_CHAIN: u32 = 1;
 pub const SG_END: u32 = 2;

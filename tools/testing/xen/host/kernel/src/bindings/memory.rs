@@ -190,19 +190,33 @@ pub unsafe fn xen_page_to_gfn(page: *mut page) -> c_ulong {
     pfn(page) as c_ulong
 }
 
-pub unsafe fn xen_grant_dma_own_phys(first: *mut page, nr_pages: usize) -> u64 {
+fn is_own(first: usize, nr_pages: usize) -> bool {
+    let end = first + nr_pages;
+
+    end <= RAM_PAGES && FOREIGN.lock().range(first..end).next().is_none()
+}
+
+pub unsafe fn xen_grant_dma_is_own(phys: u64, nr_pages: usize) -> bool {
+    is_own(phys as usize >> PAGE_SHIFT, nr_pages)
+}
+
+/// Only of some is it known without a closer look.
+fn is_plain(first: usize, nr_pages: usize) -> bool {
+    is_own(first, nr_pages) && first % 7 != 0
+}
+
+pub unsafe fn xen_grant_dma_is_plain(phys: u64, nr_pages: usize) -> bool {
+    is_plain(phys as usize >> PAGE_SHIFT, nr_pages)
+}
+
+pub unsafe fn xen_grant_dma_plain_phys(first: *mut page, nr_pages: usize) -> u64 {
     let first = pfn(first);
 
-    if FOREIGN
-        .lock()
-        .range(first..first + nr_pages)
-        .next()
-        .is_some()
-        || first + nr_pages > RAM_PAGES
-    {
-        return u64::MAX;
+    if is_plain(first, nr_pages) {
+        (first << PAGE_SHIFT) as u64
+    } else {
+        u64::MAX
     }
-    (first << PAGE_SHIFT) as u64
 }
 
 pub unsafe fn xen_grant_dma_pin(pfn: usize) -> bool {

@@ -189,6 +189,10 @@ impl AtomicFlag {
         self.0.load(order) != 0
     }
 
+    pub fn store<O: ordering::ReleaseOrRelaxed>(&self, value: bool, order: O) {
+        self.0.store(value.into(), order);
+    }
+
     pub fn xchg<O: ordering::Ordering>(&self, value: bool, order: O) -> bool {
         self.0.xchg(value.into(), order) != 0
     }
