@@ -227,14 +227,17 @@ static void nothing_goes_while_turned_off(void)
 	facts->neighbour_intact = is_intact(keep, neighbour.run);
 	xt_run_carries_data(keep, neighbour.run, xt_pages_in(MEDIUM / 4));
 
-	/* Where it was, there can be another one, lower places filled up. */
+	/*
+	 * Where it was, there can be another one, lower places filled up. One
+	 * that is larger may not fit there.
+	 */
 	leave = open_module();
-	for (i = 0; i < 24 && !facts->used_again; i++) {
-		struct chunk chunk = grow_chunk(leave, LARGE);
+	for (i = 0; i < 48 && !facts->used_again; i++) {
+		struct chunk chunk = grow_chunk(leave, MEDIUM);
 
 		facts->used_again = chunk.range.start <= gone.range.end &&
 				    gone.range.start <= chunk.range.end;
-		if (facts->used_again || i == 23)
+		if (facts->used_again || i == 47)
 			gone = chunk;
 	}
 	xt_run_carries_data(leave, gone.run, xt_pages_in(MEDIUM / 4));
