@@ -24,6 +24,8 @@ from .settings import HERE
 from .soak import soak
 
 NAMES = {"c": "C", "rust": "Rust"}
+# Random calls in each test of ioctl_fuzz on the checked kernel.
+CHECKED_CALLS = 5000
 
 
 def run(settings):
@@ -318,12 +320,17 @@ def _test_boots(bench, kernels):
 
 
 def _checked_boots(bench, kernel):
-    """The guests of the checked kernel; they are slow, so come first."""
+    """The guests of the checked kernel; they are slow, so come first.
+
+    Random calls are fewer than elsewhere, since each of them takes long there;
+    make soak has more.
+    """
     limit = 4 * bench.menu.number("TIME_LIMIT")
     return [
         ("kselftests, checked kernel",
          *bench.testing("checked", kernel, "default", limit=limit,
-                        kargs=f"xentest.timeout={limit // 2}")),
+                        kargs=f"xentest.timeout={limit // 2} "
+                        f"xentest.calls={CHECKED_CALLS}")),
         ("KUnit, checked kernel without Xen",
          Boot(bench, kernel, "checked-kunit", mode="kunit", limit=limit)),
     ]
