@@ -160,7 +160,7 @@ pub(crate) fn is_run(pages: &[Option<PassedPage>]) -> bool {
 #[inline]
 pub(crate) fn run_length(pages: &[Option<PassedPage>], max: usize) -> usize {
     /// Pages compared at once.
-    const STRIDE: usize = 64;
+    const STRIDE: usize = 128;
 
     let pages = &pages[..pages.len().min(max)];
     let mut next = pages.first().map_or(0, address);

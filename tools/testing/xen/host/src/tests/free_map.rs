@@ -49,15 +49,6 @@ impl Model {
         let mut end = start;
 
         while end - start < max && self.free.contains(&end) {
-            // A word that is not taken as a whole is for the next call.
-            if end > start && end % WORD_PAGES == 0 {
-                let word = end..end + WORD_PAGES;
-
-                if end - start + WORD_PAGES > max || !word.clone().all(|at| self.free.contains(&at))
-                {
-                    break;
-                }
-            }
             end += 1;
         }
         self.take(start..end);
