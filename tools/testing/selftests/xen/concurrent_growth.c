@@ -14,12 +14,14 @@
 #define GROWERS		2
 #define MAX_LARGE	8192
 #define NR_LARGE	4	/* by each of those that make it grow */
+#define NR_SWITCHES	10
 #define MAX_PFN		(16UL * 1024 * 1024)
 
 /* One byte for each frame number: whether somebody has that page. */
 static uint8_t *taken;
 static atomic_int growers;
 static atomic_long done_meanwhile;
+static atomic_long switched;
 static atomic_int failures;
 
 struct worker {
@@ -143,12 +145,38 @@ static void *take_much(void *arg)
 	return (void *)(intptr_t)fd;
 }
 
-static void all_at_once(bool runs, uint32_t large)
+/* Each CPU but the first goes and comes back, some times. */
+static void *switch_cpus(void *arg)
+{
+	int nr = (intptr_t)arg, cpu, ret, i;
+
+	for (i = 0; i < NR_SWITCHES && !atomic_load(&failures); i++) {
+		for (cpu = 1; cpu < nr; cpu++) {
+			ret = xt_set_cpu(cpu, false);
+			if (ret)
+				complain("cannot switch a CPU off", ret);
+			usleep(10 * 1000);
+			ret = xt_set_cpu(cpu, true);
+			if (ret)
+				complain("cannot switch a CPU on", ret);
+		}
+		switched++;
+	}
+	/* The others go on until then, as for one that makes the pool grow. */
+	growers--;
+
+	return NULL;
+}
+
+static void all_at_once(bool runs, uint32_t large, bool hotplug)
 {
 	static struct xt_range ranges[XT_MAX_RANGES];
 	long grown = xt_stat("grown");
-	int nr, i;
+	int cpus = xt_online_cpus(), nr, i;
+	pthread_t switcher;
 
+	if (hotplug && cpus < 2)
+		xt_skip("needs two CPUs");
 	taken = mmap(NULL, MAX_PFN, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	XT_CHECK(taken != MAP_FAILED, "no memory");
@@ -161,7 +189,7 @@ static void all_at_once(bool runs, uint32_t large)
 	}
 	nr = xt_iomem("Xen scratch", ranges, XT_MAX_RANGES);
 
-	growers = GROWERS;
+	growers = GROWERS + hotplug;
 	for (i = 0; i < WORKERS + GROWERS; i++) {
 		workers[i].random = 0x9e3779b97f4a7c15ULL * (i + 1);
 		workers[i].runs = runs && i % 2;
@@ -170,12 +198,22 @@ static void all_at_once(bool runs, uint32_t large)
 					 i < WORKERS ? work : take_much,
 					 &workers[i]), "no thread");
 	}
+	if (hotplug)
+		XT_CHECK(!pthread_create(&switcher, NULL, switch_cpus,
+					 (void *)(intptr_t)cpus), "no thread");
 	for (i = 0; i < WORKERS + GROWERS; i++)
 		pthread_join(workers[i].thread, NULL);
+	if (hotplug)
+		pthread_join(switcher, NULL);
 
 	ksft_print_msg("%ld allocations on %d CPUs, from %d ranges to %d\n",
-		       (long)done_meanwhile, xt_online_cpus(), nr,
+		       (long)done_meanwhile, cpus, nr,
 		       xt_iomem("Xen scratch", ranges, XT_MAX_RANGES));
+	if (hotplug) {
+		ksft_print_msg("CPUs went %ld times\n", (long)switched);
+		XT_CHECK(switched == NR_SWITCHES && xt_online_cpus() == cpus,
+			 "%d CPUs of %d", xt_online_cpus(), cpus);
+	}
 	XT_CHECK(!failures, "%d failures", (int)failures);
 	XT_CHECK(done_meanwhile >= WORKERS, "only %ld allocations meanwhile",
 		 (long)done_meanwhile);
@@ -193,17 +231,24 @@ static uint32_t large_pages(uint64_t bytes)
 
 static void scattered(void)
 {
-	all_at_once(false, large_pages(8UL << 20));
+	all_at_once(false, large_pages(8UL << 20), false);
+}
+
+static void while_cpus_go(void)
+{
+	all_at_once(false, large_pages(8UL << 20), true);
 }
 
 static void scattered_and_contiguous(void)
 {
-	all_at_once(true, large_pages(32UL << 20));
+	all_at_once(true, large_pages(32UL << 20), false);
 }
 
 static const struct xt_test tests[] = {
 	{ "growing while others allocate pages gives none to two of them",
 	  scattered },
+	{ "growing while CPUs come and go gives no page to two of them",
+	  while_cpus_go },
 	{ "growing while others allocate pages and runs gives none to two of them",
 	  scattered_and_contiguous, NULL, XT_C_FAILS,
 	  "it hands out no contiguous runs" },

@@ -91,6 +91,8 @@ uint64_t xt_growth_step(void);
 int xt_read_file(const char *path, char *buf, size_t size);
 int xt_write_file(const char *path, const char *text);
 int xt_online_cpus(void);
+/* Switch a CPU, not the first one, on or off. Return 0 or -errno. */
+int xt_set_cpu(int cpu, bool online);
 
 /* Numbers of the Rust pool; negative: there is none of that name. */
 long xt_stat(const char *name);
