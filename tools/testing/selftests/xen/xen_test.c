@@ -504,26 +504,24 @@ static int xen_key(char key)
 	return xen_read_console();
 }
 
-static const char *cpu_path(int cpu)
-{
-	static _Thread_local char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online",
-		 cpu);
-	return path;
-}
+#define CPU_PATH	"/sys/devices/system/cpu/cpu%d/online"
 
 int xt_set_cpu(int cpu, bool online)
 {
-	return xt_write_file(cpu_path(cpu), online ? "1" : "0");
+	char path[64];
+
+	snprintf(path, sizeof(path), CPU_PATH, cpu);
+	return xt_write_file(path, online ? "1" : "0");
 }
 
 static int set_cpus(bool online, uint64_t *cpus)
 {
+	char path[64];
 	int cpu, ret;
 
 	for (cpu = 1; cpu < 64; cpu++) {
-		if (!online && read_number(cpu_path(cpu)) != 1)
+		snprintf(path, sizeof(path), CPU_PATH, cpu);
+		if (!online && read_number(path) != 1)
 			continue;
 		if (online && !(*cpus & (1ULL << cpu)))
 			continue;
