@@ -170,8 +170,8 @@ pub(crate) struct Device {
     /// Set once the backend has not let go of something. It is no more than a hint: a buffer that
     /// is mapped at the same time may still be let through, so nothing needs to be ordered by it.
     broken: AtomicFlag,
-    /// Set while the device is neither isolated nor broken, which is all that a buffer needs to know
-    /// mostly.
+    /// Set while the device is neither isolated nor broken, which is all that needs to be known for
+    /// most buffers.
     plain: AtomicFlag,
     counters: Arc<Counters>,
     /// Buffers that are mapped.
