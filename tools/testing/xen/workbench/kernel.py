@@ -137,6 +137,17 @@ class Kernel:
         if state:
             stamp.write_text(state)
 
+    def compile_with(self, flags, objects):
+        """Compile some objects of a built kernel anew; return (status, what
+        was said)."""
+        self.forget()
+        start = self.log.stat().st_size if self.log.exists() else 0
+        jobs = f"-j{self.bench.settings.jobs}"
+        status = self._inside([*MAKE, *self.make, "-k", jobs, *flags,
+                               f"O={self.obj}", *objects], "", check=False)
+        text = self.log.read_bytes()[start:].decode(errors="replace")
+        return status, text
+
     def forget(self):
         """Have make look at everything again next time."""
         self.stamp.unlink(missing_ok=True)

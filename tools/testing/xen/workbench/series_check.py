@@ -202,6 +202,34 @@ def _build(kernel, title, log):
                     f"(log: {log})")
 
 
+def warnings(bench, patches):
+    """W=1 and sparse have nothing to say of the C files of the series."""
+    result = Result()
+    names = sorted({name for patch in patches
+                    for name in patch.new_files + patch.edits()
+                    if name.endswith(".c") and not name.startswith("tools/")})
+    for kernel in (bench.kernel_c(), bench.kernel_rust()):
+        kernel.build()
+        objects = {name: name[:-2] + ".o" for name in names}
+        objects = {name: path for name, path in objects.items()
+                   if (kernel.obj / path).exists()}
+        with say.step(f"W=1 and sparse, {kernel.name} kernel"):
+            status, text = kernel.compile_with(["W=1", "C=2"],
+                                               objects.values())
+        result.add(_outcome(status == 0, f"W=1 and sparse, {kernel.name} "
+                            f"kernel: status {status} (log: {kernel.log})"))
+        if "C=2 specified, but" in text:
+            result.skipped += 1
+            result.skips.append(f"sparse, {kernel.name} kernel (the packaged "
+                                "one is too old for this kernel)")
+        for name in objects:
+            said = re.search(rf"^.*\b{re.escape(name)}:\d+\b.*"
+                             r"\b(?:warning|error): .*$", text, re.MULTILINE)
+            result.add(_outcome(not said, f"{said and said[0].strip()} "
+                                f"({kernel.name} kernel, log: {kernel.log})"))
+    return result
+
+
 def series_check(settings, tally):
     """make series-check: all of it; ends with one clear line."""
     start = time.monotonic()
@@ -227,6 +255,7 @@ def series_check(settings, tally):
     if settings.build == "1":
         bench.menu.load()
         tally.add("builds", builds(bench, mails.patches))
+        tally.add("W=1 and sparse", warnings(bench, mails.patches))
     failed = tally.all.failed
     spent = say.duration(time.monotonic() - start)
     say.line(f"make series-check: {len(mails.patches)} patches, "
