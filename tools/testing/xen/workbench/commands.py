@@ -325,7 +325,7 @@ def _checked_boots(bench, kernel):
     Random calls are fewer than elsewhere, since each of them takes long there;
     make soak has more.
     """
-    limit = 4 * bench.menu.number("TIME_LIMIT")
+    limit = 6 * bench.menu.number("TIME_LIMIT")
     return [
         ("kselftests, checked kernel",
          *bench.testing("checked", kernel, "default", limit=limit,
