@@ -16,6 +16,7 @@
 #define MEDIUM		(16UL << 20)
 #define LARGE		(32UL << 20)
 #define MAX_PAIRS	16
+#define NR_TRIES	48	/* to get where a chunk was */
 #define IDLE_SECONDS	4
 
 static struct xt_range ranges[XT_MAX_RANGES];
@@ -232,12 +233,12 @@ static void nothing_goes_while_turned_off(void)
 	 * that is larger may not fit there.
 	 */
 	leave = open_module();
-	for (i = 0; i < 48 && !facts->used_again; i++) {
+	for (i = 0; i < NR_TRIES && !facts->used_again; i++) {
 		struct chunk chunk = grow_chunk(leave, MEDIUM);
 
 		facts->used_again = chunk.range.start <= gone.range.end &&
 				    gone.range.start <= chunk.range.end;
-		if (facts->used_again || i == 47)
+		if (facts->used_again || i == NR_TRIES - 1)
 			gone = chunk;
 	}
 	xt_run_carries_data(leave, gone.run, xt_pages_in(MEDIUM / 4));
