@@ -9,6 +9,7 @@
 //! C header: [`include/xen/grant_table.h`](srctree/include/xen/grant_table.h)
 
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
     ptr::null_mut, //
 };
@@ -121,14 +122,157 @@ pub fn capacity() -> u32 {
     unsafe { bindings::gnttab_capacity() }
 }
 
-/// References with consecutive numbers, which give access to nothing.
+mod private {
+    use super::GrantRef;
+
+    /// What is the same of all references of a [`Run`](super::Run).
+    pub trait State {
+        /// Gives a run back.
+        ///
+        /// # Safety
+        ///
+        /// The caller must own the `count` references from `first` on, and all of them must be in
+        /// this state.
+        unsafe fn release(first: GrantRef, count: u32);
+    }
+}
+
+use private::State;
+
+/// The state of references by which nobody has access to anything.
+#[derive(Debug)]
+pub enum Idle {}
+
+impl State for Idle {
+    #[inline]
+    unsafe fn release(first: GrantRef, count: u32) {
+        // SAFETY: By the safety requirements these are allocated, and nobody has access by them.
+        unsafe { bindings::gnttab_free_grant_reference_run(first.as_raw(), count) };
+    }
+}
+
+/// The state of references by which another domain has access to memory.
+#[derive(Debug)]
+pub enum Open {}
+
+impl State for Open {
+    unsafe fn release(first: GrantRef, count: u32) {
+        for nr in 0..count {
+            // SAFETY: By the safety requirements it is ours, and access has been granted with it.
+            // No page is passed, so that none is freed.
+            unsafe {
+                bindings::gnttab_end_foreign_access(first.following(nr).as_raw(), null_mut())
+            };
+        }
+    }
+}
+
+/// References with consecutive numbers.
 ///
 /// Dropping the object gives them back.
 ///
 /// # Invariants
 ///
-/// `count` is not zero. The `count` references from `first` on are owned by this object, and no
-/// access is granted with them.
+/// `count` is not zero. The `count` references from `first` on are owned by this object, and all of
+/// them are in the state `S`.
+#[derive(Debug)]
+pub struct Run<S: State> {
+    first: GrantRef,
+    count: u32,
+    state: PhantomData<S>,
+}
+
+impl<S: State> Run<S> {
+    /// Returns the number of the first reference.
+    #[inline]
+    pub fn first(&self) -> GrantRef {
+        self.first
+    }
+
+    /// Returns how many there are, which is not zero.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Splits the run after `count` references, or returns it if one part would be empty.
+    #[inline]
+    pub fn split_at(self, count: u32) -> Result<(Self, Self), Self> {
+        if count == 0 || count >= self.count {
+            return Err(self);
+        }
+
+        let (first, all) = self.into_raw();
+
+        // INVARIANT: Neither part is empty, and they share what the run has owned.
+        Ok((
+            Self {
+                first,
+                count,
+                state: PhantomData,
+            },
+            Self {
+                first: first.following(count),
+                count: all - count,
+                state: PhantomData,
+            },
+        ))
+    }
+
+    /// Joins two runs, or returns them if `next` does not follow this one.
+    #[inline]
+    pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
+        if self.first.following(self.count) != next.first {
+            return Err((self, next));
+        }
+
+        let (first, count) = self.into_raw();
+        let (_, more) = next.into_raw();
+
+        // INVARIANT: These are neighbours, so together they are a run.
+        Ok(Self {
+            first,
+            count: count + more,
+            state: PhantomData,
+        })
+    }
+
+    /// Hands the references over, as the number of the first one and how many they are.
+    ///
+    /// They are given back by dropping what [`Self::from_raw`] makes of them.
+    #[inline]
+    pub fn into_raw(self) -> (GrantRef, u32) {
+        let this = ManuallyDrop::new(self);
+
+        (this.first, this.count)
+    }
+
+    /// Takes references over.
+    ///
+    /// # Safety
+    ///
+    /// `count` must not be zero. The caller must own the `count` references from `first` on, and
+    /// all of them must be in the state `S`.
+    #[inline]
+    pub unsafe fn from_raw(first: GrantRef, count: u32) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            first,
+            count,
+            state: PhantomData,
+        }
+    }
+}
+
+impl<S: State> Drop for Run<S> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { S::release(self.first, self.count) };
+    }
+}
+
+/// References with consecutive numbers, which give access to nothing.
 ///
 /// # Examples
 ///
@@ -159,13 +303,9 @@ pub fn capacity() -> u32 {
 /// assert!(References::alloc(1, u32::MAX).is_err());
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Debug)]
-pub struct References {
-    first: GrantRef,
-    count: u32,
-}
+pub type References = Run<Idle>;
 
-impl References {
+impl Run<Idle> {
     /// Allocates `count` references, unless fewer than `reserve` would be left for others.
     ///
     /// This works in any context. It returns [`EINVAL`] if `count` is zero, [`ENOSPC`] if there is
@@ -179,81 +319,13 @@ impl References {
             bindings::gnttab_alloc_grant_reference_run(count, reserve, &mut first)
         })?;
 
-        // INVARIANT: The call was successful, so `count` is not zero and the references are ours.
+        // INVARIANT: The call was successful, so `count` is not zero, the references are ours, and
+        // no access has been granted with them.
         Ok(Self {
             first: GrantRef(first),
             count,
+            state: PhantomData,
         })
-    }
-
-    /// Returns the number of the first reference.
-    #[inline]
-    pub fn first(&self) -> GrantRef {
-        self.first
-    }
-
-    /// Returns how many there are, which is not zero.
-    #[inline]
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Splits the run after `count` references, or returns it if one part would be empty.
-    #[inline]
-    pub fn split_at(self, count: u32) -> Result<(Self, Self), Self> {
-        if count == 0 || count >= self.count {
-            return Err(self);
-        }
-
-        let (first, all) = self.into_raw();
-
-        // INVARIANT: Neither part is empty, and they share what the run has owned.
-        Ok((
-            Self { first, count },
-            Self {
-                first: first.following(count),
-                count: all - count,
-            },
-        ))
-    }
-
-    /// Joins two runs, or returns them if `next` does not follow this one.
-    #[inline]
-    pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
-        if self.first.following(self.count) != next.first {
-            return Err((self, next));
-        }
-
-        let (first, count) = self.into_raw();
-        let (_, more) = next.into_raw();
-
-        // INVARIANT: These are neighbours, so together they are a run.
-        Ok(Self {
-            first,
-            count: count + more,
-        })
-    }
-
-    /// Hands the references over, as the number of the first one and how many they are.
-    ///
-    /// They are given back by dropping what [`Self::from_raw`] makes of them.
-    #[inline]
-    pub fn into_raw(self) -> (GrantRef, u32) {
-        let this = ManuallyDrop::new(self);
-
-        (this.first, this.count)
-    }
-
-    /// Takes references over.
-    ///
-    /// # Safety
-    ///
-    /// `count` must not be zero. The caller must own the `count` references from `first` on, and no
-    /// access must be granted with them.
-    #[inline]
-    pub unsafe fn from_raw(first: GrantRef, count: u32) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self { first, count }
     }
 
     /// Grants a domain access to as many frames as there are references, from `frame` on.
@@ -282,15 +354,11 @@ impl References {
         };
 
         // INVARIANT: The references were ours, and access has been granted with them.
-        Granted { first, count }
-    }
-}
-
-impl Drop for References {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants these are allocated, and nobody has access by them.
-        unsafe { bindings::gnttab_free_grant_reference_run(self.first.as_raw(), self.count) };
+        Run {
+            first,
+            count,
+            state: PhantomData,
+        }
     }
 }
 
@@ -303,30 +371,9 @@ impl Drop for References {
 /// Dropping the object ends the access, and gives the references back. For those in use that is
 /// left to the kernel, which holds on to the page, if it is one that has a reference count, and
 /// tries again from time to time.
-///
-/// # Invariants
-///
-/// `count` is not zero. The `count` references from `first` on are owned by this object, and access
-/// has been granted with them.
-#[derive(Debug)]
-pub struct Granted {
-    first: GrantRef,
-    count: u32,
-}
+pub type Granted = Run<Open>;
 
-impl Granted {
-    /// Returns the number of the first reference.
-    #[inline]
-    pub fn first(&self) -> GrantRef {
-        self.first
-    }
-
-    /// Returns how many there are, which is not zero.
-    #[inline]
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
+impl Run<Open> {
     /// Returns the frame that access is granted to with the first reference.
     #[inline]
     pub fn frame(&self) -> Gfn {
@@ -353,76 +400,10 @@ impl Granted {
         let (first, count) = self.into_raw();
 
         // INVARIANT: They were owned by this object, and access by them has ended.
-        Ok(References { first, count })
-    }
-
-    /// Splits the run after `count` references, or returns it if one part would be empty.
-    #[inline]
-    pub fn split_at(self, count: u32) -> Result<(Self, Self), Self> {
-        if count == 0 || count >= self.count {
-            return Err(self);
-        }
-
-        let (first, all) = self.into_raw();
-
-        // INVARIANT: Neither part is empty, and they share what the run has owned.
-        Ok((
-            Self { first, count },
-            Self {
-                first: first.following(count),
-                count: all - count,
-            },
-        ))
-    }
-
-    /// Joins two runs, or returns them if `next` does not follow this one.
-    #[inline]
-    pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
-        if self.first.following(self.count) != next.first {
-            return Err((self, next));
-        }
-
-        let (first, count) = self.into_raw();
-        let (_, more) = next.into_raw();
-
-        // INVARIANT: These are neighbours, so together they are a run.
-        Ok(Self {
+        Ok(Run {
             first,
-            count: count + more,
+            count,
+            state: PhantomData,
         })
-    }
-
-    /// Hands the references over, as the number of the first one and how many they are.
-    ///
-    /// Access is ended by what [`Self::from_raw`] makes of them.
-    #[inline]
-    pub fn into_raw(self) -> (GrantRef, u32) {
-        let this = ManuallyDrop::new(self);
-
-        (this.first, this.count)
-    }
-
-    /// Takes references over.
-    ///
-    /// # Safety
-    ///
-    /// `count` must not be zero. The caller must own the `count` references from `first` on, and
-    /// access must have been granted with them.
-    #[inline]
-    pub unsafe fn from_raw(first: GrantRef, count: u32) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self { first, count }
-    }
-}
-
-impl Drop for Granted {
-    fn drop(&mut self) {
-        for nr in 0..self.count {
-            // SAFETY: By the type invariants it is ours, and access has been granted with it. No
-            // page is passed, so that none is freed.
-            unsafe {
-                bindings::gnttab_end_foreign_access(self.first.following(nr).as_raw(), null_mut())
-            };
-        }
     }
 }
