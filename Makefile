@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD TIME ROW MUTANT
+export KSRC XEN JOBS IMPL CACHE PART BRANCH BASE BUILD TIME ROW MUTANT SHARD
 
 workbench := @PYTHONPATH=tools/testing/xen $(PYTHON) -B -m workbench
 
@@ -19,8 +19,9 @@ help: ## this list
 	@echo "  XEN=FILE      a hypervisor image of your own (arm64)"
 	@echo "  JOBS=N        parallel jobs (default: all CPUs)"
 	@echo "  CACHE=DIR     where the toolchain, sources and objects live"
-	@echo "  ROW=NAME      the only row of make matrix"
+	@echo "  ROW=NAME      the only row of make matrix; patterns do, too"
 	@echo "  MUTANT=NAME   the only fault of make mutants; patterns do, too"
+	@echo "  SHARD=K/N     every Nth fault of make host-mutants, from the Kth on"
 	@echo "  TIME=N[s|m|h] how long make soak goes on (default: 10m)"
 	@echo "  BRANCH=NAME   the branch of make branch and make import"
 	@echo "  BASE=COMMIT   what the branch begins after (default: HEAD; what"

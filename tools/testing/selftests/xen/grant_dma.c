@@ -860,6 +860,9 @@ static void unpopulated_page_is_refused(void)
 	struct xgd_map map;
 	int ret;
 
+	/* What CONFIG_DMA_API_DEBUG has to say of it */
+	xt_expect_splat("dma_map_page_attrs");
+	xt_expect_splat("maps memory from invalid area");
 	ret = try_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0, &map);
 	XT_CHECK(ret == -EIO, "a page with no memory behind it is mapped: %d",
 		 ret);

@@ -95,6 +95,8 @@ void xt_expect_splat(const char *substring)
 {
 	char line[256];
 
+	if (xt_boot_param("xentest.unannounced"))
+		return;
 	snprintf(line, sizeof(line), "# expect-splat: %s\n", substring);
 	xt_write_file("/dev/kmsg", line);
 }
@@ -1236,9 +1238,19 @@ static bool c_has_a_section(void)
 	return false;
 }
 
+static long milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static void run_test(const struct xt_part *part, const struct xt_test *test)
 {
 	const char *layouts = test->layouts;
+	long start = milliseconds();
 	struct state before;
 	bool leak;
 	int ret;
@@ -1267,6 +1279,7 @@ static void run_test(const struct xt_part *part, const struct xt_test *test)
 	ret = run_child(test);
 	set_defaults();
 	leak = leaves_something(&before);
+	ksft_print_msg("took %ld ms\n", milliseconds() - start);
 
 	if (ret == KSFT_SKIP) {
 		ksft_test_result_code(leak ? KSFT_FAIL : KSFT_SKIP, test->name,

@@ -13,6 +13,8 @@ WARN = """\
 [    2.100004] ---[ end trace 0000000000000000 ]---
 [    2.200000] something else""".splitlines()
 
+MESSAGE = [WARN[0], "[    2.100001] xen: 3 pages are wrong", *WARN[1:]]
+
 SINGLE = [
     "[    1.0] BUG: KASAN: slab-use-after-free in foo+0x1/0x2",
     "[    1.000000] BUG: sleeping function called from invalid context at x",
@@ -29,6 +31,7 @@ SINGLE = [
     "[    1.000000] list_add corruption. next->prev should be prev",
     "[    1.000000] UBSAN: shift-out-of-bounds in x.c:1:2",
     "[    1.000000] BUG: Bad page state in process sh  pfn:40400",
+    "unreferenced object 0xffff000002a0b000 (size 4096):",
     "[    1.000000] rust_kernel: panicked at drivers/xen/x.rs:1:2:",
     "(XEN) Assertion 'page' failed at common/grant_table.c:1",
     "(XEN) Panic on CPU 0:",
@@ -52,6 +55,7 @@ class SplatTest(unittest.TestCase):
     def test_block_is_one_splat(self):
         self.assertEqual(len(find_splats(WARN)), 1)
         self.assertEqual(len(find_splats(WARN + WARN)), 2)
+        self.assertEqual(find_splats(MESSAGE), [WARN[1]])
 
     def test_single_lines(self):
         for text in SINGLE:
@@ -64,6 +68,9 @@ class SplatTest(unittest.TestCase):
         said = ["# expect-splat: gnttab_x"]
         self.assertEqual(find_splats(said + WARN), [])
         self.assertEqual(find_splats(WARN + said), [])
+        said = ["# expect-splat: 3 pages are wrong"]
+        self.assertEqual(find_splats(said + MESSAGE), [])
+        said = ["# expect-splat: gnttab_x"]
         other = ["[    3.000000] BUG: KASAN: use-after-free in other"]
         self.assertEqual(find_splats(said + WARN + other), other)
 

@@ -112,18 +112,47 @@ class Bench:
         options.update(self.menu.switches())
         return Kernel(self, "rust-64k", [BASE], options)
 
-    def kernels(self):
-        """The kernels that were asked for, built."""
+    def kernels(self, *others):
+        """The kernels that were asked for, built; others are built beside."""
         c_kernel = self.kernel_c()
-        built = {}
-        if "c" in self.settings.impls:
-            c_kernel.build()
-            built["c"] = c_kernel
-        if "rust" in self.settings.impls:
-            rust = self.kernel_rust(seed=c_kernel)
-            rust.build()
-            built["rust"] = rust
-        return built
+        made = {"c": c_kernel, "rust": self.kernel_rust(seed=c_kernel)}
+        wanted = {impl: kernel for impl, kernel in made.items()
+                  if impl in self.settings.impls}
+
+        def in_order():
+            for kernel in wanted.values():
+                kernel.build()
+
+        self._at_once((self._workers,
+                       [in_order, *(kernel.build for kernel in others)]))
+        return wanted
+
+    @property
+    def _workers(self):
+        """How many kernels to build, and guests to boot, at once.
+
+        Crates are compiled, and kernels linked, by one process each.
+        """
+        return max(1, min(2, self.settings.jobs))
+
+    @staticmethod
+    def _at_once(*groups):
+        """Call the functions of groups, of each as many at once as it says."""
+        pools, futures = [], []
+        try:
+            for workers, calls in groups:
+                pool = concurrent.futures.ThreadPoolExecutor(workers)
+                pools.append(pool)
+                futures += [pool.submit(call) for call in calls]
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except BaseException:
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
+            proc.end_all()
+            raise
+        for pool in pools:
+            pool.shutdown()
 
     # Guests -----------------------------------------------------------
 
@@ -159,22 +188,11 @@ class Bench:
         the others sleep much of their time, and a count is what it is however
         long that takes.
         """
-        workers = max(1, min(2, self.settings.jobs))
-        pool = concurrent.futures.ThreadPoolExecutor(workers)
-        beside = (concurrent.futures.ThreadPoolExecutor(1) if workers > 1
-                  else pool)
-        futures = [(beside if boot.count else pool).submit(boot.run)
-                   for boot in boots]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-        except BaseException:
-            for each in (pool, beside):
-                each.shutdown(wait=False, cancel_futures=True)
-            proc.end_all()
-            raise
-        for each in (pool, beside):
-            each.shutdown()
+        counting = [boot.run for boot in boots if boot.count]
+        others = [boot.run for boot in boots if not boot.count]
+        if self._workers == 1:
+            others, counting = others + counting, []
+        self._at_once((self._workers, others), (1, counting))
         return boots
 
     def patches(self):

@@ -13,7 +13,7 @@ from .bench import Bench
 from .benchmark import bench as benchmark
 from .checks import Checks
 from .errors import Failure
-from .guest import Boot
+from .guest import Boot, PlantedBoot
 from .host import host_mutants, host_tests
 from .ktap import Result
 from .matrix import matrix
@@ -239,28 +239,29 @@ def test(settings):
     series_check.fast(bench, tally, checks)
     tally.add("in-tree commands", checks.bare_commands())
     tally.add("logic on this machine", host.tests(bench))
-    kernels = bench.kernels()
+    checked = large = None
+    if "rust" in settings.impls and bench.menu.on("CHECKED_KERNEL"):
+        checked = bench.kernel_checked()
+    if "rust" in settings.impls and bench.menu.on("KERNEL_64K"):
+        large = bench.kernel_64k()
+    kernels = bench.kernels(*filter(None, (checked, large)))
     boots = []
     if "rust" in kernels:
         tally.add("clippy, the backend of disks",
                   checks.clippy_backend(kernels["rust"]))
-    if not bench.menu.on("CHECKED_KERNEL"):
+    if checked:
+        tally.add("clippy", checks.clippy(checked))
+        boots += _checked_boots(bench, checked)
+    elif "rust" in kernels:
         tally.add("checked kernel", Result(
             skipped=1, skips=["clippy, KUnit and kselftests on a checked "
                               "kernel (make menuconfig switches it on)"]))
-    elif "rust" in kernels:
-        checked = bench.kernel_checked()
-        checked.build()
-        tally.add("clippy", checks.clippy(checked))
-        boots += _checked_boots(bench, checked)
-    if not bench.menu.on("KERNEL_64K") and not bench.menu.on("PAGE_64K"):
+    if large:
+        boots += _boots_64k(bench, large)
+    elif "rust" in kernels and not bench.menu.on("PAGE_64K"):
         tally.add("kernel with 64K pages", Result(
             skipped=1, skips=["KUnit and kselftests with pages of 64 KiB "
                               "(make menuconfig switches them on)"]))
-    elif "rust" in kernels and bench.menu.on("KERNEL_64K"):
-        large = bench.kernel_64k()
-        large.build()
-        boots += _boots_64k(bench, large)
     if "rust" in kernels and bench.menu.on("PAGE_4K"):
         boots += [(f"two domains: {boot.name}", boot)
                   for boot in domains.boots_of(bench, kernels["rust"],
@@ -301,6 +302,9 @@ def _test_boots(bench, kernels):
         if impl == "rust":
             boots.append(("KUnit, Rust kernel without Xen",
                           Boot(bench, kernel, "rust-kunit", mode="kunit")))
+            boots.append(("a warning that is not announced",
+                          PlantedBoot(bench, kernel, "rust-planted",
+                                      xen=bench.hypervisor.stock)))
         for layout in _layouts(bench):
             for boot in bench.testing(impl, kernel, layout):
                 boots.append((f"kselftests, {name} kernel, layout {layout}",
@@ -311,9 +315,9 @@ def _test_boots(bench, kernels):
                            limit=bench.menu.number("TIME_LIMIT"),
                            extra=["-X", "gnttab_max_frames=2"],
                            kargs="xentest.test=grant_dma")))
-        if bench.hypervisor.debug:
-            boots.append((f"kselftests, {name} kernel, debug build of Xen",
-                          Boot(bench, kernel, f"{impl}-debug-xen",
+        if impl == "rust" and bench.hypervisor.debug:
+            boots.append(("kselftests, Rust kernel, debug build of Xen",
+                          Boot(bench, kernel, "rust-debug-xen",
                                xen=bench.hypervisor.debug,
                                limit=bench.menu.number("TIME_LIMIT"))))
     return boots

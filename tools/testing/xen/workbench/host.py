@@ -249,6 +249,11 @@ def _make_root(tree):
 def host_mutants(settings):
     """make host-mutants: how much of what could be wrong is found."""
     start = time.monotonic()
+    if settings.shard and not re.fullmatch(r"\d+/[1-9]\d*", settings.shard):
+        raise Failure(f"SHARD={settings.shard} is no part of the mutants",
+                      "say 0/10 to 9/10 for a tenth of them, for example")
+    shard = (["--shard", settings.shard, "--sharding", "round-robin"]
+             if settings.shard else [])
     target = settings.out / "host-mutants.json"
     target.unlink(missing_ok=True)
     host = _prepare(settings)
@@ -281,7 +286,7 @@ def host_mutants(settings):
         host.toolchain.run(
             ["nice", root / "bin/cargo-mutants", "mutants", "--no-shuffle",
              "-j", str(settings.jobs), "-o", host.dir, "--timeout", "60",
-             "-p", "xen_host",
+             "-p", "xen_host", *shard,
              # The files stand outside of the package, which its paths show.
              *(word for name in LOGIC for word in ("-f", f"**/{name}")),
              "--", "--offline", "--lib"], log, "", cwd=tree, check=False,
@@ -297,9 +302,9 @@ def host_mutants(settings):
     caught, total, missed = rate(found)
     for name in missed:
         say.line(f"  not caught: {name}")
-    target.write_text(json.dumps({"schema": 1, "caught": caught,
-                                  "mutants": total, "missed": missed},
-                                 indent=2) + "\n")
+    target.write_text(json.dumps({"schema": 1, "shard": settings.shard,
+                                  "caught": caught, "mutants": total,
+                                  "missed": missed}, indent=2) + "\n")
     say.line(f"make host-mutants: {caught} of {total} caught "
              f"({say.duration(time.monotonic() - start)})")
     return 0 if total and caught >= CAUGHT * total else 1

@@ -94,13 +94,14 @@ class Kernel:
         fragment.write_text(text)
         script = """
             cp "$FRAGMENT" "$O/.fragment"
-            make -s LLVM=1 ARCH=arm64 O="$O" tinyconfig
+            make -s LLVM=1 ARCH=arm64 "$@" O="$O" tinyconfig
             ./scripts/kconfig/merge_config.sh -m -O "$O" "$O/.config" \
                 "$O/.fragment" >"$O/.merge" 2>&1
-            make -s LLVM=1 ARCH=arm64 O="$O" olddefconfig
+            make -s LLVM=1 ARCH=arm64 "$@" O="$O" olddefconfig
         """
-        self._inside(["sh", "-ec", script], f"configure the {self.name} "
-                     "kernel", env={"FRAGMENT": fragment, "O": self.obj})
+        self._inside(["sh", "-ec", script, "configure", *self.make],
+                     f"configure the {self.name} kernel",
+                     env={"FRAGMENT": fragment, "O": self.obj})
         missing = not_taken(parse_config(text), self.config())
         if missing:
             raise Failure(
@@ -225,7 +226,7 @@ class Kernel:
                 "$from/xen" "$to/"
             # What an interrupt cut short looks finished to kselftest's rules.
             rm -rf "$INSTALL.making" "$OBJ/kselftest"
-            make -C "$to" TARGETS=xen LLVM=1 ARCH=arm64 FORCE_TARGETS=1 \
+            make -C "$to" TARGETS=xen LLVM=1 ARCH=arm64 "$@" FORCE_TARGETS=1 \
                 CROSS_COMPILE=aarch64-linux-gnu- O="$OBJ" KDIR="$OBJ" \
                 KSFT_INSTALL_PATH="$INSTALL.making" install
             rm -rf "$INSTALL"
@@ -236,8 +237,9 @@ class Kernel:
                "CARGO_TARGET_DIR": self.bench.cargo}
         tests = []
         if has_tests:
-            self._inside(["sh", "-ec", script], "build the selftests of the "
-                         f"{self.name} kernel", env=env, note=note)
+            self._inside(["sh", "-ec", script, "selftests", *self.make],
+                         f"build the selftests of the {self.name} kernel",
+                         env=env, note=note)
             tests = ["-s", self.install]
         harness = self.bench.harness
         self._inside([harness / "mkinitramfs.sh", "-b",

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """make matrix: every configuration once, with the tests that fit it."""
 
-import re
+import fnmatch
 import time
 
 from . import report, say
 from .bench import BASE, DISK, Bench
+from .compiled import COMPILED, Compiled
 from .errors import Failure
 from .guest import Boot
 from .kernel import SWITCHES, Kernel
@@ -16,26 +17,20 @@ from .menu import CONFIGS
 # six combinations are the C and the Rust kernel.
 COMBINATIONS = {"rust-pool": "ynn", "rust-pool-buffers": "yyn",
                 "rust-pool-dma": "yny", "rust-dma": "nny"}
+# All code in C that the series adds or changes. The tree does not instrument
+# Rust for KCSAN, but sees from C when a value changes under its eyes.
+KCSAN_OBJECTS = """
+    glue grant-dma-param helpers grant-table gntdev gntdev-dmabuf gntalloc
+    balloon mem-reservation
+""".split()
 # Seconds that a guest on a kernel with checkers may take.
 LIMIT = 1800
-
-# Kernels of machines that nothing here boots are compiled, as far as they are
-# Xen's: configuration target, options, what is compiled.
-COMPILED = {
-    "x86_64": ("x86_64_defconfig xen.config",
-               "XEN_PV XEN_PVH XEN_DOM0 XEN_GNTDEV_DMABUF "
-               "XEN_GRANT_DMA_ALLOC XEN_UNPOPULATED_ALLOC XEN_VIRTIO RUST",
-               "drivers/xen/ arch/x86/xen/"),
-    "arm": ("multi_v7_defconfig xen.config",
-            "XEN_DOM0 XEN_GNTDEV_DMABUF XEN_GRANT_DMA_ALLOC XEN_VIRTIO",
-            "drivers/xen/ arch/arm/xen/"),
-}
-
 
 # In the order in which they are built.
 NAMES = ("c", "rust", "cpus-1", "cpus-4", "memory-256M", "memory-6G",
          "no-regions", "native", *COMBINATIONS, "pages-16K", "pages-64K",
-         "ubsan", "kmemleak", *COMPILED)
+         "gcc", "rustc-1.85", "ubsan", "kmemleak", "kasan", "kcsan",
+         *COMPILED)
 
 
 class Row:
@@ -57,6 +52,14 @@ class Row:
         return result
 
 
+class OldestRustRow(Row):
+    """With the oldest Rust, which has to be fetched."""
+
+    def run(self):
+        self.kernel.make = self.kernel.bench.toolchain.oldest_rust()
+        return super().run()
+
+
 class NativeRow(Row):
     """Without Xen all tests are skipped, and nothing else happens."""
 
@@ -65,55 +68,6 @@ class NativeRow(Row):
         if result.passed or not result.skipped:
             result.failed += 1
             result.failures.append("without Xen tests were not skipped")
-        return result
-
-
-class CompiledRow:
-    """A kernel of another architecture: it compiles without a warning."""
-
-    def __init__(self, bench, name):
-        self.bench = bench
-        self.name = name
-        self.targets, self.options, self.folders = COMPILED[name]
-
-    def run(self):
-        """One test for each folder."""
-        bench, result = self.bench, Result()
-        log = bench.settings.logs / f"matrix-{self.name}.log"
-        obj = bench.tree.work / f"matrix-{self.name}"
-        obj.mkdir(exist_ok=True)
-        script = """
-            run="make -s LLVM=1 ARCH=$ARCH O=$O"
-            $run $TARGETS
-            for option in $OPTIONS; do
-                ./scripts/config --file "$O/.config" -e $option
-            done
-            # Not with each compiler can objtool's warnings be had.
-            ./scripts/config --file "$O/.config" -d OBJTOOL_WERROR
-            $run olddefconfig
-            for option in $OPTIONS; do
-                grep -q "^CONFIG_$option=y" "$O/.config" || {
-                    echo "CONFIG_$option is not to be had"; exit 1; }
-            done
-            $run -j"$JOBS" prepare
-            $run -j"$JOBS" W=1 $FOLDERS
-        """
-        env = {"ARCH": self.name, "O": obj, "TARGETS": self.targets,
-               "OPTIONS": self.options, "FOLDERS": self.folders,
-               "JOBS": bench.settings.jobs}
-        with say.step(f"compiling for {self.name}") as note:
-            status = bench.toolchain.run(
-                ["sh", "-ec", script], log, "", cwd=bench.tree.path, env=env,
-                check=False, note=note, timeout=7200)
-        text = log.read_text(errors="replace")
-        warned = re.search(r"^(?:drivers|arch/\w+)/xen/.*warning: .*$", text,
-                           re.MULTILINE)
-        if status == 0 and not warned:
-            result.passed += 1
-        else:
-            result.failed += 1
-            why = warned[0] if warned else f"status {status}"
-            result.failures.append(f"{why} (log: {log})")
         return result
 
 
@@ -134,11 +88,11 @@ def rows(bench):
         return Boot(bench, kernel, f"matrix-{name}-kunit", mode="kunit",
                     **kwargs)
 
-    def checked(name, *fragments):
+    def checked(name, *fragments, make=()):
         kernel = Kernel(bench, name,
                         [BASE, *(CONFIGS / f"check-{part}.config"
                                  for part in ("rust", *fragments))],
-                        {**machine, **switches})
+                        {**machine, **switches}, make=make)
         return Row(kernel,
                    testing(name, kernel, limit=LIMIT,
                            kargs=f"xentest.timeout={LIMIT // 2}"),
@@ -164,10 +118,21 @@ def rows(bench):
                         {f"ARM64_{size}_PAGES": "y", **switches})
         yield Row(kernel, testing(name, kernel, *extra),
                   kunit(name, kernel))
+    for name, row, make in (
+            ("gcc", Row, ("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-")),
+            ("rustc-1.85", OldestRustRow, ())):
+        kernel = Kernel(bench, name, [BASE], {**machine, **switches},
+                        make=make)
+        yield row(kernel, testing(name, kernel), kunit(name, kernel))
     yield checked("ubsan", "ubsan")
-    yield checked("kmemleak", "kmemleak", "locking")
+    yield checked("kmemleak", "kmemleak", "fault-injection")
+    yield checked("kasan", "kasan", "locking", "vm", "dma-api",
+                  "fault-injection")
+    yield checked("kcsan", "kcsan", make=(
+        "KCSAN_SANITIZE=n",
+        *(f"KCSAN_SANITIZE_{name}.o=y" for name in KCSAN_OBJECTS)))
     for name in COMPILED:
-        yield CompiledRow(bench, name)
+        yield Compiled(bench, name)
 
 
 def matrix(settings):
@@ -175,7 +140,9 @@ def matrix(settings):
     start = time.monotonic()
     target = settings.out / "matrix.json"
     target.unlink(missing_ok=True)
-    if settings.row and settings.row not in NAMES:
+    chosen = [name for name in NAMES
+              if fnmatch.fnmatchcase(name, settings.row or "*")]
+    if not chosen:
         raise Failure(f"ROW={settings.row} is no row of the matrix",
                       "give one of " + ", ".join(NAMES))
     settings.impls = ("c", "rust")
@@ -183,7 +150,7 @@ def matrix(settings):
     bench.prepare()
     table, failed = {}, 0
     for name, row in zip(NAMES, rows(bench), strict=True):
-        if settings.row in ("", name):
+        if name in chosen:
             try:
                 table[name] = row.run()
             except Failure as failure:

@@ -10,6 +10,7 @@ from . import proc, say, series
 from .bench import Bench
 from .cache import remove
 from .checks import Checks
+from .compiled import COMPILED, Compiled
 from .errors import Failure
 from .git import Git, Person
 from .kernel import Kernel
@@ -174,7 +175,8 @@ def step_kernels(bench):
 
 
 def builds(bench, patches):
-    """The kernel builds after each patch, without a new warning."""
+    """The kernels build after each patch, without a new warning, and the Xen
+    code of other machines compiles."""
     result = Result()
     try:
         for count, patch in enumerate(patches, 1):
@@ -184,6 +186,8 @@ def builds(bench, patches):
                          f"{len(patches)}, {patch.name}")
                 result.add(_build(kernel, title, bench.settings.logs / (
                     f"step-{count:02d}-{kernel.name}.log")))
+            for name in COMPILED:
+                result.add(Compiled(bench, name).run(f"-{count:02d}"))
     finally:
         bench.tree.assemble()
     return result

@@ -26,6 +26,7 @@ class Settings:
         self.base = env.get("BASE", "")
         self.build = env.get("BUILD", "")
         self.row = env.get("ROW", "")
+        self.shard = env.get("SHARD", "")
         self.time = self._time(env.get("TIME", ""))
         self.mutant = env.get("MUTANT", "")
         self.cache = cache.Cache(self._cache(env))

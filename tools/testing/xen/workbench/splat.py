@@ -22,7 +22,8 @@ SPLAT = re.compile(PREFIX + r"""(?:
     | watchdog:\sBUG | softlockup
     | refcount_t: | list_(?:add|del)\scorruption
     | rust_kernel:\spanicked | panicked\sat
-    | =+\[\scut | page\sdumped\sbecause | Bad\spage\s
+    | -+\[\scut\shere | unreferenced\sobject
+    | page\sdumped\sbecause | Bad\spage\s
     | Badness | scheduling\swhile\satomic
     | Assertion\s'.*'\sfailed | Xen\sBUG\sat | Panic\son\sCPU
     | Hypervisor\sTrap | Data\sAbort\sTrap
@@ -68,6 +69,10 @@ def find_splats(lines):
         skip_until = end
         if any(want in block for want in expected):
             continue
+        if "cut here" in text:
+            # A warning's own message comes first, what it is after that.
+            text = next((line for line in lines[number + 1:end + 1]
+                         if SPLAT.match(line)), text)
         splats.append(text.strip())
     return splats
 

@@ -27,6 +27,14 @@ PACKAGES = """
     librust-vm-memory+xen-dev librust-virtio-queue-dev
     librust-virtio-bindings-dev librust-vmm-sys-util-dev librust-libc-dev
 """.split()
+# The oldest Rust that Linux takes is the suite's own.
+OLDEST_RUST = ("rustc", "libstd-rust-dev", "libstd-rust-1.85", "rust-src")
+RUSTC = """\
+#!/bin/sh
+usr=${0%/*}/usr
+export LD_LIBRARY_PATH="$usr/lib/x86_64-linux-gnu"
+exec "$usr/bin/rustc" "$@"
+"""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Runs inside the new mount namespace: $1 is the root, then rw:PATH and
@@ -265,6 +273,23 @@ class Toolchain:
                 self.run(argv, log, "install more into the Debian root",
                          note=note, append=number > 0, timeout=1800)
         stamp.touch()
+
+    def oldest_rust(self):
+        """What tells make to use OLDEST_RUST, which is fetched if need be."""
+        target = self.cache.path / f"rust-{SUITE}"
+        if not target.exists():
+            with say.step(f"the Rust compiler of Debian {SUITE}"), \
+                    self.cache.making(target.name) as making:
+                for package in OLDEST_RUST:
+                    self.download(f"{package}/{SUITE}", making,
+                                  self.log / "toolchain-oldest-rust.log",
+                                  f"fetch the package {package}")
+                (making / "rustc").write_text(RUSTC)
+                (making / "rustc").chmod(0o755)
+        rustc = target / "rustc"
+        (source,) = target.glob("usr/src/rustc-*/library")
+        return (f"RUSTC={rustc}", f"HOSTRUSTC={rustc}",
+                f"RUST_LIB_SRC={source}")
 
     def download(self, package, target, log, what, hint=""):
         """Fetch a package and unpack it, not installed, at target."""

@@ -27,7 +27,7 @@ domu_nodes()
 	echo "evtchn_domu: evtchn@1 { compatible = \"xen,evtchn-v1\";"
 	echo "xen,evtchn = <$domu_port &evtchn_dom0>; };"
 	module kernel "$domu_kernel_at" "$kernel" \
-		"bootargs = \"console=ttyAMA0 quiet $domu_kargs\";"
+		"bootargs = \"console=ttyAMA0 loglevel=5 $domu_kargs\";"
 	module ramdisk "$domu_initrd_at" "$initrd"
 	module device-tree "$domu_tree_at" "$work/domu.dtb"
 	echo "};"

@@ -12,6 +12,7 @@
 #   xentest.run=none        nothing: boot and power off
 #   xentest.test=NAME       with selftests and two domains: which test
 #   xentest.rounds=N        with domains: how often four frames come and go
+#   xentest.unannounced=1   nobody is told of warnings that are meant to come
 #   xentest.timeout=N       with selftests: seconds for each, whatever they say
 # Whatever is run, the guest says "xentest: done" last and powers off; a guest
 # that ends without that line has crashed.

@@ -99,7 +99,8 @@ if [ -n "$count" ]; then
 fi
 machine=virt,gic-version=3$smmu
 [ -n "$hypervisor" ] && machine=$machine,virtualization=on
-kargs="panic=-1 xentest.layout=$name $kargs"
+# Warnings are to be on the console, which "quiet" leaves out.
+kargs="panic=-1 loglevel=5 xentest.layout=$name $kargs"
 xargs="console=dtuart dtuart=serial0 dom0_mem=${dom0}M
        serial_tx_buffer=1M bootscrub=0
        ${dom0_cpus:+dom0_max_vcpus=$dom0_cpus} $xen $xargs"
@@ -140,7 +141,7 @@ own_tree()
 		echo "&chosen {"
 		echo "#address-cells = <2>; #size-cells = <2>;"
 		echo "xen,xen-bootargs = \"$xargs\";"
-		echo "xen,dom0-bootargs = \"console=hvc0 quiet $kargs\";"
+		echo "xen,dom0-bootargs = \"console=hvc0 $kargs\";"
 		module kernel "$kernel_at" "$kernel"
 		module ramdisk "$initrd_at" "$initrd"
 		[ -n "$domu" ] && domu_nodes
@@ -225,7 +226,7 @@ module()
 }
 
 if [ -z "$hypervisor" ]; then
-	set -- "$@" -kernel "$kernel" -append "console=ttyAMA0 quiet $kargs"
+	set -- "$@" -kernel "$kernel" -append "console=ttyAMA0 $kargs"
 	[ -n "$initrd" ] && set -- "$@" -initrd "$initrd"
 elif [ -n "$holes$domu" ] || command -v dtc >/dev/null; then
 	if ! own_tree "$@"; then
@@ -245,7 +246,7 @@ elif [ -n "$holes$domu" ] || command -v dtc >/dev/null; then
 		-device "loader,file=$work/domu.dtb,addr=$domu_tree_at,force-raw=on"
 else
 	# A comma ends an option of -device, two are one.
-	bootargs=$(echo "console=hvc0 quiet $kargs" | sed 's/,/,,/g')
+	bootargs=$(echo "console=hvc0 $kargs" | sed 's/,/,,/g')
 	set -- "$@" -kernel "$hypervisor" -append "$xargs" -device \
 		"guest-loader,addr=$kernel_at,kernel=$kernel,bootargs=$bootargs"
 	[ -n "$initrd" ] && set -- "$@" \

@@ -376,10 +376,14 @@ static int xdm_probe(struct platform_device *pdev)
 	if (importer)
 		return -EBUSY;
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
-	if (!ret)
-		importer = pdev;
+	if (ret)
+		return ret;
+	/* A buffer is one piece, however large, and wherever that is. */
+	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
+	dma_set_seg_boundary(&pdev->dev, ULONG_MAX);
+	importer = pdev;
 
-	return ret;
+	return 0;
 }
 
 static const struct of_device_id xdm_of_match[] = {

@@ -882,6 +882,12 @@ static struct miscdevice xut_misc = {
 	.mode	= 0600,
 };
 
+/* It takes a buffer in one piece, however large, and wherever that is. */
+static struct device_dma_parameters xut_dma_parms = {
+	.max_segment_size = UINT_MAX,
+	.segment_boundary_mask = ULONG_MAX,
+};
+
 static int __init xut_init(void)
 {
 	int ret;
@@ -898,6 +904,8 @@ static int __init xut_init(void)
 					   DMA_BIT_MASK(64));
 	if (ret)
 		misc_deregister(&xut_misc);
+	else
+		xut_misc.this_device->dma_parms = &xut_dma_parms;
 
 	return ret;
 }
