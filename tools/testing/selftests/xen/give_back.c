@@ -8,19 +8,24 @@
  * the others, and writes down what it sees.
  */
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "xen_test.h"
 
 #define SMALL		(2UL << 20)	/* bytes */
 #define MEDIUM		(16UL << 20)
-#define LARGE		(32UL << 20)
+#define MAX_PAGES	4096	/* of a run that is looked at */
 #define MAX_PAIRS	16
 #define NR_TRIES	48	/* to get where a chunk was */
 #define IDLE_SECONDS	4
+/* Memory is short when there is less; it is taken in such pieces. */
+#define FEW_KIB		(32 * 1024)
+#define PIECE		(1024 * 1024)
 
 static struct xt_range ranges[XT_MAX_RANGES];
-static struct xut_page pages[LARGE / 4096];
+static struct xut_page pages[MAX_PAGES];
 
 /* What was seen; the processes of all tests share it. */
 struct facts {
@@ -39,6 +44,14 @@ struct facts {
 };
 
 static struct facts *facts;
+
+/* A size that is more than what the pool grows by for a small one */
+static uint64_t medium(void)
+{
+	uint64_t least = 2 * xt_growth_step();
+
+	return least > MEDIUM ? least : MEDIUM;
+}
 
 static int nr_ranges(void)
 {
@@ -113,7 +126,7 @@ static int grow(int fd, uint64_t size)
 
 static bool is_intact(int fd, int run)
 {
-	uint32_t i, nr = xt_pages_in(MEDIUM);
+	uint32_t i, nr = xt_pages_in(medium());
 
 	XT_CHECK(!xt_pages(fd, run, 0, nr, pages), "look at pages");
 	for (i = 0; i < nr; i++)
@@ -129,7 +142,7 @@ static bool is_intact(int fd, int run)
 /* 64 bytes of struct page for each page of a chunk, in KiB */
 static long kib_back(void)
 {
-	return xt_pages_in(MEDIUM) * 64 / 1024;
+	return xt_pages_in(medium()) * 64 / 1024;
 }
 
 struct chunk {
@@ -153,8 +166,8 @@ static void grow_neighbours(int fd_a, int fd_b, struct chunk *a,
 	int i, j, nr;
 
 	for (nr = 1; nr <= MAX_PAIRS; nr++) {
-		as[nr - 1] = grow_chunk(fd_a, MEDIUM);
-		bs[nr - 1] = grow_chunk(fd_b, MEDIUM);
+		as[nr - 1] = grow_chunk(fd_a, medium());
+		bs[nr - 1] = grow_chunk(fd_b, medium());
 		for (i = 0; i < nr; i++) {
 			for (j = 0; j < nr; j++) {
 				*a = as[i];
@@ -177,7 +190,7 @@ static void nothing_goes_while_turned_off(void)
 {
 	int keep = open_module(), leave = open_module(), holder = open_module();
 	struct chunk used, pinned, neighbour, gone;
-	uint32_t half = xt_pages_in(MEDIUM / 2);
+	uint32_t half = xt_pages_in(medium() / 2);
 	long given_back, kib;
 	int nr, i;
 
@@ -189,8 +202,8 @@ static void nothing_goes_while_turned_off(void)
 
 	/* The smallest chunk that is free is what is kept in reserve. */
 	grow(leave, SMALL);
-	used = grow_chunk(keep, MEDIUM);
-	pinned = grow_chunk(holder, MEDIUM);
+	used = grow_chunk(keep, medium());
+	pinned = grow_chunk(holder, medium());
 	grow_neighbours(keep, leave, &neighbour, &gone);
 
 	XT_CHECK(!xt_free_run(keep, used.run, 0, half, 0) &&
@@ -226,7 +239,7 @@ static void nothing_goes_while_turned_off(void)
 	facts->pinned_counted = xt_stat("pinned") == 1;
 	facts->neighbour_stayed = has_range(&neighbour.range);
 	facts->neighbour_intact = is_intact(keep, neighbour.run);
-	xt_run_carries_data(keep, neighbour.run, xt_pages_in(MEDIUM / 4));
+	xt_run_carries_data(keep, neighbour.run, xt_pages_in(medium() / 4));
 
 	/*
 	 * Where it was, there can be another one, lower places filled up. One
@@ -234,14 +247,14 @@ static void nothing_goes_while_turned_off(void)
 	 */
 	leave = open_module();
 	for (i = 0; i < NR_TRIES && !facts->used_again; i++) {
-		struct chunk chunk = grow_chunk(leave, MEDIUM);
+		struct chunk chunk = grow_chunk(leave, medium());
 
 		facts->used_again = chunk.range.start <= gone.range.end &&
 				    gone.range.start <= chunk.range.end;
 		if (facts->used_again || i == NR_TRIES - 1)
 			gone = chunk;
 	}
-	xt_run_carries_data(leave, gone.run, xt_pages_in(MEDIUM / 4));
+	xt_run_carries_data(leave, gone.run, xt_pages_in(medium() / 4));
 	XT_CHECK(!xt_release(holder, pinned.run, 0, 1), "release");
 	close(leave);
 	sleep(IDLE_SECONDS / 2);
@@ -306,6 +319,75 @@ static void address_space_is_used_again(void)
 	seen(facts->used_again);
 }
 
+/* Takes nearly all memory, lets go of some, and takes it again. */
+static void eat(void)
+{
+	static void *pieces[16384];
+	size_t nr = 0, i;
+
+	xt_write_file("/proc/self/oom_score_adj", "1000");
+	for (;;) {
+		while (nr < ARRAY_SIZE(pieces) &&
+		       xt_meminfo("MemAvailable") > FEW_KIB / 2) {
+			void *piece = mmap(NULL, PIECE, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS |
+					   MAP_POPULATE, -1, 0);
+
+			if (piece == MAP_FAILED)
+				break;
+			pieces[nr++] = piece;
+		}
+		for (i = 0; i < 8 && nr; i++)
+			munmap(pieces[--nr], PIECE);
+	}
+}
+
+/* The kernel may kill who does; then another one does. */
+static void use_up_memory(void)
+{
+	pid_t pid;
+
+	for (;;) {
+		pid = fork();
+		if (!pid)
+			eat();
+		waitpid(pid, NULL, 0);
+	}
+}
+
+static void goes_while_memory_is_short(void)
+{
+	int fd = open_module(), i;
+	long given_back;
+	pid_t eater;
+
+	set_idle_seconds(0);
+	for (i = 0; i < 2; i++)
+		grow(fd, medium());
+	given_back = xt_stat("given_back");
+	close(fd);
+
+	eater = fork();
+	XT_CHECK(eater >= 0, "fork: %s", strerror(errno));
+	setpgid(eater, eater);
+	if (!eater)
+		use_up_memory();
+	for (i = 0; i < 600 && xt_meminfo("MemAvailable") > FEW_KIB; i++)
+		usleep(100 * 1000);
+	XT_CHECK(i < 600, "memory does not become short");
+	set_idle_seconds(1);
+	for (i = 0; i < 300 && xt_stat("chunks") > 1; i++)
+		usleep(100 * 1000);
+	kill(-eater, SIGKILL);
+	waitpid(eater, NULL, 0);
+	XT_CHECK(xt_stat("chunks") <= 1 && xt_stat("given_back") > given_back,
+		 "%ld chunks are left, %ld were given back", xt_stat("chunks"),
+		 xt_stat("given_back") - given_back);
+
+	fd = open_module();
+	xt_run_carries_data(fd, grow(fd, medium()), xt_pages_in(medium()));
+}
+
 #define NEVER "it never gives anything back"
 
 static const struct xt_test tests[] = {
@@ -325,14 +407,28 @@ static const struct xt_test tests[] = {
 	  pinned_goes_later, NULL, XT_C_FAILS, NEVER },
 	{ "address space that was given back is used again",
 	  address_space_is_used_again, NULL, XT_C_FAILS, NEVER },
+	{ "chunks go while memory is short",
+	  goes_while_memory_is_short, "default", XT_C_FAILS, NEVER },
 };
 
-int main(void)
+static void prepare(void)
 {
+	xt_load_module();
 	facts = mmap(NULL, sizeof(*facts), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (facts == MAP_FAILED)
 		ksft_exit_fail_perror("mmap");
+}
 
-	return xt_main(tests, ARRAY_SIZE(tests));
+int main(void)
+{
+	struct xt_part part = {
+		.name = "pool", .is_rust = xt_is_rust, .prepare = prepare,
+	};
+
+	/* Elsewhere there is no room for as many chunks as large pages make. */
+	if (xt_growth_step() > MEDIUM)
+		part.layouts = "several";
+
+	return xt_main_part(&part, tests, ARRAY_SIZE(tests));
 }

@@ -540,6 +540,7 @@ static void end(struct caller *c)
 static void choose(void)
 {
 	const char *calls = xt_boot_param("xentest.calls");
+	char limit[16];
 
 	if (calls)
 		nr_calls = strtol(calls, NULL, 0);
@@ -552,6 +553,9 @@ static void choose(void)
 	if (xt_own_domid() < 0)
 		xt_skip("in a domU say xentest.domid= on the command line");
 	own_domid = xt_own_domid();
+	/* Not so many that no memory is left. */
+	snprintf(limit, sizeof(limit), "%u", xt_pages_in(256UL << 20));
+	xt_set_param("xen_gntalloc", "limit", limit);
 }
 
 /* Of what never succeeds nothing is proved. */

@@ -20,6 +20,7 @@ TURNS = (
     ("pool_model", "several", ""),
     ("exhaustion", "one", ""),
     ("pinned_page", "low", ""),
+    ("user_grants", "default", ""),
 )
 # Seconds for a program, and for its guest, on a kernel with checkers.
 LIMIT = 2400
