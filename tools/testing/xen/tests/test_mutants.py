@@ -160,7 +160,8 @@ class Repository(unittest.TestCase):
             with self.subTest(mutant.name):
                 self.assertRegex(programs, rf"\t{mutant.program}( \\)?\n")
                 text = (self.tests / f"{mutant.program}.c").read_text()
-                self.assertIn(f'{{ "{mutant.test}"', text)
+                self.assertRegex(
+                    text, r'(?:\{ |\bA\()"' + re.escape(mutant.test) + '"')
 
     def test_all_files_at_the_border_are_in(self):
         """Each file that calls C, or is called by it, has one."""
