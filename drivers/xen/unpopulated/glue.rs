@@ -2,9 +2,12 @@
 
 //! What the pool asks of C.
 
-use super::chunk::{
-    PassedPage,
-    PoolPage, //
+use super::{
+    ballooned::Returned,
+    chunk::{
+        PassedPage,
+        PoolPage, //
+    }, //
 };
 use core::{
     mem::MaybeUninit,
@@ -116,11 +119,15 @@ pub(crate) fn alloc_ballooned(
     Ok(unsafe { core::slice::from_raw_parts(first, pages.len()) })
 }
 
-/// Gives a page back that [`alloc_ballooned`] returned.
-pub(crate) fn free_ballooned(page: PassedPage) {
-    // SAFETY: There is one page; the caller has looked up that it came from `alloc_ballooned` and
-    // has not been freed since.
-    unsafe { bindings::xen_free_ballooned_pages(1, &mut page.as_ptr()) }
+/// Gives pages back that [`alloc_ballooned`] returned.
+pub(crate) fn free_ballooned(returned: Returned<'_>) {
+    let pages = returned.pages();
+    // CAST: Who frees pages says with a `c_uint` how many they are.
+    let nr_pages = pages.len() as c_uint;
+
+    // SAFETY: There are that many pointers, which are only read. By the type invariants none is
+    // null, and all pages came from `alloc_ballooned` and have not been freed since.
+    unsafe { bindings::xen_free_ballooned_pages(nr_pages, pages.as_ptr().cast_mut().cast()) }
 }
 
 kernel::declare_trace! {

@@ -672,25 +672,27 @@ fn free_more(mut pool: GlobalGuard<POOL>, pages: &[Option<PassedPage>]) {
     }
 }
 
-/// Takes back the first of `pages`, which is not one of the pool, and returns the others.
+/// Takes back what the fallback has handed out of the first of `pages`, which is not one of the
+/// pool, and those that follow. Returns the others.
 #[cold]
 fn free_foreign(pages: &[Option<PassedPage>]) -> &[Option<PassedPage>] {
-    let Some((page, rest)) = pages.split_first() else {
-        return pages;
-    };
+    let returned = BALLOONED.lock().remove_first(pages);
+    let nr = returned.pages().len();
 
-    match page.filter(|page| BALLOONED.lock().remove(page.addr())) {
-        Some(page) => {
-            let mut pool = POOL.lock();
-
-            // Not counted yet if someone frees what they have not been told of.
-            pool.counts.ballooned = pool.counts.ballooned.saturating_sub(1);
-            drop(pool);
-            glue::free_ballooned(page);
-        }
-        None => POOL.lock().refuse(1),
+    if nr == 0 {
+        POOL.lock().refuse(1);
+        return &pages[1..];
     }
-    rest
+
+    let mut pool = POOL.lock();
+
+    // Not counted yet if someone frees what they have not been told of.
+    pool.counts.ballooned = pool.counts.ballooned.saturating_sub(nr);
+    drop(pool);
+
+    // All at once: where only some are back, the balloon adds memory for the others.
+    glue::free_ballooned(returned);
+    &pages[nr..]
 }
 
 /// Takes back `nr` pages with consecutive numbers from `first` on.
