@@ -276,7 +276,7 @@ static void survive(const struct entry *entry, const struct fault *fault)
 		entry->undo();
 	shrink_pool();
 	xt_free_kib();
-	before_kib = xt_free_kib();
+	before_kib = xt_free_kib() + xt_memmap_kib();
 
 	for (nth = 1; fail_call(entry, fault, nth, &nr_failed); nth++) {
 		XT_CHECK(nth < MOST, "there is no end of it");
@@ -286,7 +286,7 @@ static void survive(const struct entry *entry, const struct fault *fault)
 	XT_CHECK(nth > 1, "there was nothing to fail");
 
 	shrink_pool();
-	lost = before_kib - xt_free_kib();
+	lost = before_kib - xt_free_kib() - xt_memmap_kib();
 	ksft_print_msg("of %u calls with a fault %u failed; %ld KiB less are free\n",
 		       (nth - 1) * repeat, nr_failed, lost);
 	/* By far less than a page each time, and more than what comes and goes. */

@@ -293,6 +293,18 @@ int xt_iomem(const char *name, struct xt_range *ranges, int max)
 	return nr;
 }
 
+long xt_memmap_kib(void)
+{
+	static struct xt_range ranges[XT_MAX_RANGES];
+	int i, nr = xt_iomem("System RAM", ranges, XT_MAX_RANGES);
+	uint64_t pages = 0;
+
+	for (i = 0; i < nr; i++)
+		pages += (ranges[i].end + 1 - ranges[i].start) / xt_page_size();
+
+	return pages * 64 / 1024;
+}
+
 int xt_extended_regions(struct xt_range *ranges, int max)
 {
 	const char *path = "/sys/firmware/devicetree/base/hypervisor/reg";

@@ -113,6 +113,13 @@ struct xt_range {
 int xt_iomem(const char *name, struct xt_range *ranges, int max);
 #define XT_MAX_RANGES	512
 
+/*
+ * What the struct pages of the domain's RAM take, in KiB.  Once pages of the
+ * balloon are lent, it may add a section of RAM in their place, the struct pages
+ * of which are not lost.
+ */
+long xt_memmap_kib(void);
+
 /* What Xen says is unused, from the device tree; returns how many. */
 int xt_extended_regions(struct xt_range *ranges, int max);
 
