@@ -29,7 +29,7 @@ LIMIT = 1800
 # In the order in which they are built.
 NAMES = ("c", "rust", "cpus-1", "cpus-4", "memory-256M", "memory-6G",
          "no-regions", "native", *COMBINATIONS, "pages-16K", "pages-64K",
-         "gcc", "rustc-1.85", "ubsan", "kmemleak", "kasan", "kcsan",
+         "gcc", "rustc-1.85", "checked", "ubsan", "kmemleak", "kcsan",
          *COMPILED)
 
 
@@ -88,15 +88,18 @@ def rows(bench):
         return Boot(bench, kernel, f"matrix-{name}-kunit", mode="kunit",
                     **kwargs)
 
-    def checked(name, *fragments, make=()):
-        kernel = Kernel(bench, name,
-                        [BASE, *(CONFIGS / f"check-{part}.config"
-                                 for part in ("rust", *fragments))],
-                        {**machine, **switches}, make=make)
+    def slow(name, kernel):
         return Row(kernel,
                    testing(name, kernel, limit=LIMIT,
                            kargs=f"xentest.timeout={LIMIT // 2}"),
                    kunit(name, kernel, limit=LIMIT))
+
+    def checked(name, *more, make=()):
+        return slow(name, Kernel(
+            bench, name,
+            [BASE, *(CONFIGS / f"check-{part}.config"
+                     for part in ("rust", name, *more))],
+            {**machine, **switches}, make=make))
 
     yield Row(c_kernel, testing("c", c_kernel))
     yield Row(rust, testing("rust", rust), kunit("rust", rust))
@@ -118,17 +121,17 @@ def rows(bench):
                         {f"ARM64_{size}_PAGES": "y", **switches})
         yield Row(kernel, testing(name, kernel, *extra),
                   kunit(name, kernel))
-    for name, row, make in (
-            ("gcc", Row, ("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-")),
-            ("rustc-1.85", OldestRustRow, ())):
-        kernel = Kernel(bench, name, [BASE], {**machine, **switches},
-                        make=make)
-        yield row(kernel, testing(name, kernel), kunit(name, kernel))
-    yield checked("ubsan", "ubsan")
-    yield checked("kmemleak", "kmemleak", "fault-injection")
-    yield checked("kasan", "kasan", "locking", "vm", "dma-api",
-                  "fault-injection")
-    yield checked("kcsan", "kcsan", make=(
+    gcc = Kernel(bench, "gcc", [BASE], {**machine, **switches},
+                 make=("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-"))
+    yield Row(gcc, testing("gcc", gcc), kunit("gcc", gcc))
+    oldest = Kernel(bench, "rustc-1.85", [BASE, DISK],
+                    {**machine, **switches}, c_kernel)
+    yield OldestRustRow(oldest, testing("rustc-1.85", oldest),
+                        kunit("rustc-1.85", oldest))
+    yield slow("checked", bench.kernel_checked())
+    yield checked("ubsan")
+    yield checked("kmemleak", "fault-injection")
+    yield checked("kcsan", make=(
         "KCSAN_SANITIZE=n",
         *(f"KCSAN_SANITIZE_{name}.o=y" for name in KCSAN_OBJECTS)))
     for name in COMPILED:
