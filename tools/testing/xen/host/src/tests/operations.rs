@@ -120,6 +120,12 @@ fn bytes((page, offset, size): (usize, usize, usize)) -> impl Iterator<Item = *m
     (0..size).map(move |at| first.wrapping_add(offset + at))
 }
 
+/// What is in a buffer.
+fn contents(buffer: (usize, usize, usize)) -> Vec<u8> {
+    // SAFETY: It is memory, and there is one thread.
+    bytes(buffer).map(|byte| unsafe { byte.read() }).collect()
+}
+
 /// The address of a byte in a frame.
 fn frame_byte(frame: usize, at: usize) -> *mut u8 {
     memory::address(frame).cast::<u8>().wrapping_add(at)
@@ -358,19 +364,17 @@ impl World {
         let first = granted.first().as_raw();
         let frames = granted.count();
         let held = self.held_of(first, frames);
-        // SAFETY: It is memory, and there is one thread.
-        let seen = self.seen(buffer, first);
         let transfer = Transfer { from_device, sync };
+        let wanted = if sync && from_device {
+            self.seen(buffer, first)
+        } else {
+            contents(buffer)
+        };
 
         self.devices[device]
             .0
             .unmap(owner(), granted, &span(buffer), transfer);
-        if sync && from_device {
-            // SAFETY: As above.
-            let now: Vec<_> = bytes(buffer).map(|byte| unsafe { byte.read() }).collect();
-
-            assert_eq!(now, seen);
-        }
+        assert_eq!(contents(buffer), wanted);
         for reference in first..first + frames {
             assert_eq!(
                 grants::access(reference).is_some(),
@@ -595,12 +599,7 @@ impl World {
                 let device = &self.devices[mapping.device].0;
 
                 device.sync_for_cpu(first, &span(mapping.buffer));
-                // SAFETY: It is memory, and there is one thread.
-                let now: Vec<_> = bytes(mapping.buffer)
-                    .map(|byte| unsafe { byte.read() })
-                    .collect();
-
-                assert_eq!(now, seen);
+                assert_eq!(contents(mapping.buffer), seen);
             }
             Op::SyncForDevice(at) if !self.mappings.is_empty() => {
                 let mapping = &self.mappings[at % self.mappings.len()];
@@ -617,13 +616,7 @@ impl World {
                 device.sync_for_device(first, &part);
 
                 let seen = self.seen((page, offset + skip, size - skip), first.as_raw());
-                // SAFETY: It is memory, and there is one thread.
-                let now: Vec<_> = bytes(mapping.buffer)
-                    .skip(skip)
-                    .map(|byte| unsafe { byte.read() })
-                    .collect();
-
-                assert_eq!(now, seen);
+                assert_eq!(contents(mapping.buffer)[skip..], seen);
             }
             Op::Write => self.write(),
             Op::Hold(at) => {
