@@ -118,6 +118,8 @@ static void first_frame_is_aligned(void)
 		alloc_and_check(fd, 3, align);
 		alloc_and_check(fd, align, align);
 	}
+	/* No chunk that there is can be aligned to this by chance. */
+	alloc_and_check(fd, 3, xt_pages_in(128UL << 20));
 }
 
 static void highest_address_is_respected(void)

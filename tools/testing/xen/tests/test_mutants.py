@@ -43,17 +43,17 @@ class Reading(unittest.TestCase):
         self.assertEqual((mutant.program, mutant.test, mutant.layout),
                          ("prog", "it works, and well", "low"))
         self.assertEqual(mutant.reason, "Nothing is freed.")
-        self.assertFalse(mutant.ends_guest)
-        ends = PATCH.replace("Layout: low", "Ends: guest")
+        self.assertEqual(mutant.ends, "")
+        ends = PATCH.replace("Layout: low", "Ends: it starts")
         mutant = mutants.parse("name", ends)
-        self.assertEqual((mutant.layout, mutant.ends_guest),
-                         ("default", True))
+        self.assertEqual((mutant.layout, mutant.ends),
+                         ("default", "it starts"))
 
     def test_what_is_missing_or_wrong(self):
         """Nothing is passed over."""
         self.refuse(PATCH.replace("Test: prog: ", "Test: "), "no Test")
         self.refuse(PATCH.replace("Layout", "Layer"), "Layer")
-        self.refuse(PATCH.replace("Layout: low", "Ends: soon"), "Ends: soon")
+        self.refuse(PATCH.replace("Layout: low", "Ends:"), "Ends:")
         self.refuse(PATCH.replace("Layout: low\n", "Test: a: b\n"), "Test: a")
         self.refuse(PATCH.replace("Nothing is\nfreed.\n", ""), "what is")
         self.refuse(PATCH.split("---")[0], "what is")
@@ -97,7 +97,9 @@ class Catching(unittest.TestCase):
 
     def missed(self, passed, failed, done=True, ends=False):
         """Why the mutant is not caught."""
-        text = PATCH.replace("Layout: low", "Ends: guest") if ends else PATCH
+        text = PATCH
+        if ends:
+            text = text.replace("Layout: low", f"Ends: {self.passes[1]}")
         # Who did not end has not said what program it was.
         before = "selftests: xen: prog: " if done else ""
         boot = types.SimpleNamespace(
@@ -119,20 +121,18 @@ class Catching(unittest.TestCase):
         self.assertEqual(self.missed([0], [], False, True), "")
         self.assertEqual(self.missed([], [0], False, True), "")
         self.assertEqual(self.missed([0], [1], False, True), "")
-        self.assertIn("not to end", self.missed([0], [], False))
+        self.assertIn("not to do", self.missed([0], [], False))
         # Of the last one before it the result may be lost.
         self.assertEqual(self.missed([], [], False, True), "")
         self.assertIn("passes", self.missed([0, 1], [], False, True))
 
     def test_the_end_before_the_test(self):
         """What ends the guest elsewhere proves nothing of the test."""
-        text = PATCH.replace("Layout: low", "Ends: guest")
-        mutant = mutants.parse("name", text.replace("it works, and well",
-                                                    "last"))
+        text = PATCH.replace("Layout: low", "Ends: last")
         boot = types.SimpleNamespace(result=Result(passes=["first"]),
                                      lines=["Kernel panic"])
-        self.assertIn("before its test, in: it works",
-                      mutants.missed(mutant, boot, self.passes))
+        self.assertIn("in another test: it works", mutants.missed(
+            mutants.parse("name", text), boot, self.passes))
 
     def test_no_result(self):
         """A test that is left out, or skipped, has not failed."""
@@ -160,8 +160,9 @@ class Repository(unittest.TestCase):
             with self.subTest(mutant.name):
                 self.assertRegex(programs, rf"\t{mutant.program}( \\)?\n")
                 text = (self.tests / f"{mutant.program}.c").read_text()
-                self.assertRegex(
-                    text, r'(?:\{ |\bA\()"' + re.escape(mutant.test) + '"')
+                for test in {mutant.test, mutant.ends or mutant.test}:
+                    self.assertRegex(
+                        text, r'(?:\{ |\bA\()"' + re.escape(test) + '"')
 
     def test_all_files_at_the_border_are_in(self):
         """Each file that calls C, or is called by it, has one."""
