@@ -23,7 +23,7 @@ typedef uint32_t grant_ref_t;
 
 #define NR		64	/* pages of a request */
 #define MOST		2000	/* faults in one call */
-#define MAX_TOTAL	(128UL << 20)	/* bytes of the pool, then it shrinks */
+#define MAX_TOTAL	(16UL << 20)	/* bytes of the pool, then it shrinks */
 #define SMALL_STEP	(2UL << 20)	/* bytes that it grows by at least */
 #define ISOLATE		"/sys/module/xen_grant_dma_ops/parameters/isolate"
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
@@ -354,11 +354,15 @@ static void open_module(void)
 
 static void use_up_pool(void)
 {
+	uint64_t max = 2 * xt_growth_step();
 	long free;
 
+	/* A pool grows by as much as it has: each page of that may fail. */
+	if (max < MAX_TOTAL)
+		max = MAX_TOTAL;
 	open_module();
 	xt_set_param("xen_unpopulated", "give_back", "0");
-	if (xt_stat("total") * xt_page_size() > MAX_TOTAL)
+	if (xt_stat("total") * xt_page_size() > max)
 		shrink_pool();
 	if (filler < 0)
 		filler = xt_open();
