@@ -24,6 +24,8 @@ typedef uint32_t grant_ref_t;
 #define MAX_FDS		512
 #define LIVES		20
 #define NO_REF		0xfffff0	/* beyond any table */
+/* A table of 64 frames has 32,768 grants, of a page each. */
+#define ENOUGH_KIB	(256 * 1024)
 #define ANY		"default none"
 
 static int devices = -1;
@@ -181,6 +183,8 @@ static void grants_run_out(void)
 
 	if (xt_page_size() > XT_GRANT_SIZE)
 		xt_skip("each grant takes %zu bytes of memory", xt_page_size());
+	if (xt_meminfo("MemAvailable") < ENOUGH_KIB)
+		xt_skip("there is no memory for as many");
 	before = free_refs();
 	fd = open_gntdev();
 	new_grants(&window, NR);
