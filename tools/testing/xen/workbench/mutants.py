@@ -146,9 +146,9 @@ def missed(mutant, boot, passes):
     at = passes.index(seen[-1]) + 1 if seen else 0
     if "xentest: done" in "\n".join(boot.lines):
         return "its test has no result"
-    # The last line before the end can be lost on its way to the console.
     if not mutant.ends:
         return f"the guest ended, which it is not to do, in: {passes[at]}"
+    # The last line before the end can be lost on its way to the console.
     if mutant.ends not in passes[at:at + 2]:
         return f"the guest ended in another test: {passes[at]}"
     return ""
