@@ -681,7 +681,7 @@ fn free_foreign(pages: &[Option<PassedPage>]) -> &[Option<PassedPage>] {
 
     if nr == 0 {
         POOL.lock().refuse(1);
-        return &pages[1..];
+        return pages.get(1..).unwrap_or_default();
     }
 
     let mut pool = POOL.lock();
