@@ -5,6 +5,7 @@
  */
 
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "xen_test.h"
 
@@ -199,6 +200,92 @@ static void bad_reference_fails_cleanly(void)
 	XT_CHECK(buf < 0, "it was accepted");
 }
 
+/* What a peer that has these references gets to see, and no more. */
+static void check_granted(void *mem, uint32_t *refs, uint32_t nr)
+{
+	struct xt_grants grants = {
+		.domid = xt_own_domid(), .refs = refs, .nr_pages = nr,
+	};
+	size_t size = nr * xt_page_size();
+	uint8_t *found, *pages = mem;
+	int gntdev, ret;
+	size_t i;
+
+	gntdev = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+	ret = xt_gntdev_mmap(gntdev, &grants, true, (void **)&found);
+	XT_CHECK(!ret, "map what was granted: %s", strerror(-ret));
+	for (i = 0; i < size; i++)
+		pages[i] = i * 7 + i / 4096;
+	XT_CHECK(!memcmp(found, pages, size), "the peer sees something else");
+	memset(found, 0x5a, size);
+	for (i = 0; i < size; i++)
+		XT_CHECK(pages[i] == 0x5a, "byte %zu is not the peer's", i);
+	munmap(found, size);
+	close(gntdev);
+}
+
+static bool can_be_mapped(uint32_t *ref)
+{
+	struct xt_grants grants = {
+		.domid = xt_own_domid(), .refs = ref, .nr_pages = 1,
+	};
+	int gntdev = xt_gntdev_open();
+	void *found;
+	int ret;
+
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+	ret = xt_gntdev_mmap(gntdev, &grants, true, &found);
+	close(gntdev);
+	if (!ret)
+		munmap(found, xt_page_size());
+
+	return !ret;
+}
+
+/* By gntdev, for as long as it is told to, or its file is open. */
+static void buffer_of_another_driver_is_granted(void)
+{
+	enum { NR = 16 };
+	uint32_t refs[NR], i;
+	int gntdev, buf, ret;
+	void *mem;
+
+	if (xt_page_size() != 4096)
+		xt_skip("gntdev grants the first 4 KiB of a page");
+	if (xt_own_domid() < 0)
+		xt_skip("in a domU say xentest.domid= on the command line");
+	buf = xt_udmabuf_new(NR, &mem);
+	if (buf == -ENOENT)
+		xt_skip("no /dev/udmabuf: needs CONFIG_UDMABUF");
+	XT_CHECK(buf >= 0, "udmabuf: %s", strerror(-buf));
+	gntdev = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+
+	for (i = 1; i <= 2 * NR; i *= 2) {
+		ret = xt_dmabuf_import(gntdev, buf, xt_own_domid(),
+				       i < NR ? i : i + 1, refs);
+		XT_CHECK(ret == -EINVAL, "%u pages of %u: %d", i, NR, ret);
+		XT_CHECK(xt_dmabuf_release(gntdev, buf) == -ENOENT,
+			 "what was not granted is released");
+	}
+
+	ret = xt_dmabuf_import(gntdev, buf, xt_own_domid(), NR, refs);
+	XT_CHECK(!ret, "grant it: %s", strerror(-ret));
+	check_granted(mem, refs, NR);
+	ret = xt_dmabuf_release(gntdev, buf);
+	XT_CHECK(!ret, "release: %s", strerror(-ret));
+	for (i = 0; i < NR; i++)
+		XT_CHECK(!can_be_mapped(&refs[i]), "page %u is granted yet", i);
+
+	ret = xt_dmabuf_import(gntdev, buf, xt_own_domid(), NR, refs);
+	XT_CHECK(!ret, "grant it again: %s", strerror(-ret));
+	check_granted(mem, refs, NR);
+	close(gntdev);
+	for (i = 0; i < NR; i++)
+		XT_CHECK(!can_be_mapped(&refs[i]), "page %u is granted yet", i);
+}
+
 static void wc_and_coherent_exclude_each_other(void)
 {
 	struct xt_grants grants;
@@ -220,9 +307,10 @@ static const struct xt_test tests[] = {
 	  wc_buffer_is_contiguous },
 	{ "a buffer is made of unpopulated pages",
 	  buffer_comes_from_the_pool, NULL, XT_C_FAILS,
-	  "it allocates RAM and gives that to Xen" },
+	  "it allocates RAM and gives that to Xen", xt_is_rust_dma },
 	{ "the source of buffers can be chosen while others are in use",
-	  source_can_be_chosen, NULL, XT_C_FAILS, "it has one source only" },
+	  source_can_be_chosen, NULL, XT_C_FAILS, "it has one source only",
+	  xt_is_rust_dma },
 	{ "a buffer lies where its device can reach it",
 	  device_can_reach_it },
 	{ "a coherent dma-buf is one entry for its importer",
@@ -235,6 +323,8 @@ static const struct xt_test tests[] = {
 	  dmabufs_come_and_go },
 	{ "a dma-buf with a bad reference among good ones fails cleanly",
 	  bad_reference_fails_cleanly },
+	{ "a dma-buf of another driver is granted until it is released",
+	  buffer_of_another_driver_is_granted },
 	{ "a dma-buf cannot be both coherent and write-combining",
 	  wc_and_coherent_exclude_each_other },
 };

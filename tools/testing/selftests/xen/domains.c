@@ -1208,8 +1208,7 @@ static void backend_reads_neighbours(void)
 	static struct refs refs;
 
 	begin();
-	snprintf(call.text, XD_PATH,
-		 "/sys/module/xen_grant_dma_ops/parameters/isolate");
+	snprintf(call.text, XD_PATH, XT_ISOLATE);
 	snprintf(call.text + XD_PATH, XD_PATH, "passthrough:gdt-isolate");
 	do_call(XD_DOMU, &call, XD_WRITE_FILE, "isolate");
 	dev = device_begin("gdt-isolate");

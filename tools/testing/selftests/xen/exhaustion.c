@@ -237,7 +237,7 @@ static const struct xt_test tests[] = {
 	  buffers_come_from_ram },
 	{ "with an exhausted pool DMA buffers are refused if RAM is not wanted",
 	  buffers_are_refused_if_ram_is_not_wanted, NULL, XT_C_FAILS,
-	  "it knows RAM only" },
+	  "it knows RAM only", xt_is_rust_dma },
 	{ "the pool grows up to its ceiling and not beyond",
 	  the_ceiling_holds, NULL, XT_C_FAILS, "it has no ceiling" },
 };

@@ -25,7 +25,6 @@ typedef uint32_t grant_ref_t;
 #define MOST		2000	/* faults in one call */
 #define MAX_TOTAL	(16UL << 20)	/* bytes of the pool, then it shrinks */
 #define SMALL_STEP	(2UL << 20)	/* bytes that it grows by at least */
-#define ISOLATE		"/sys/module/xen_grant_dma_ops/parameters/isolate"
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define DEBUGFS		"/sys/kernel/debug/"
 #define KMEMLEAK	DEBUGFS "kmemleak"
@@ -515,7 +514,40 @@ static int import_dmabuf(void)
 	return ioctl(fd, XUT_IOC_DMABUF, &arg) ? -errno : 0;
 }
 
+static int udmabuf = -1;
+
+static void prepare_granting(void)
+{
+	if (udmabuf >= 0)
+		return;
+	if (xt_page_size() != XEN_PAGE)
+		xt_skip("gntdev grants the first 4 KiB of a page");
+	gntdev = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0, "gntdev: %s", strerror(-gntdev));
+	udmabuf = xt_udmabuf_new(NR, NULL);
+	if (udmabuf == -ENOENT)
+		xt_skip("no /dev/udmabuf: needs CONFIG_UDMABUF");
+	XT_CHECK(udmabuf >= 0, "udmabuf: %s", strerror(-udmabuf));
+}
+
+static int grant_dmabuf(void)
+{
+	uint32_t refs[NR];
+
+	return xt_dmabuf_import(gntdev, udmabuf, xt_own_domid(), NR, refs);
+}
+
+static void release_dmabuf(void)
+{
+	int ret = xt_dmabuf_release(gntdev, udmabuf);
+
+	XT_CHECK(!ret, "release: %s", strerror(-ret));
+}
+
 static const struct entry mapping = { prepare_grants, map_grants, unmap_grants };
+static const struct entry granting = {
+	prepare_granting, grant_dmabuf, release_dmabuf,
+};
 
 static const struct entry contiguous_dmabuf = {
 	prepare_grants, export_contiguous, close_dmabuf,
@@ -602,7 +634,7 @@ static void get_memory(const char *name, enum xgd_memory kind)
 
 static void prepare_isolated(void)
 {
-	xt_write_file(ISOLATE, "gdt-isolate");
+	xt_write_file(XT_ISOLATE, "gdt-isolate");
 	get_memory("gdt-isolate", XGD_PAGES);
 }
 
@@ -719,6 +751,8 @@ FUNCTION(xen_takes_nothing, "xenmem_reservation_decrease", 0);
 FUNCTION(xen_refuses, "xenmem_reservation_decrease", -EPERM);
 FUNCTION(not_marked, "gnttab_pages_set_private", -ENOMEM);
 FUNCTION(no_references, "gnttab_alloc_grant_reference_run", -ENOSPC);
+FUNCTION(few_references, "gnttab_alloc_grant_references", -ENOSPC);
+FUNCTION(xen_maps_nothing, "gnttab_map_refs", -EFAULT);
 
 static const struct fault range_taken = {
 	"request_resource", -EBUSY, .loses_range = true,
@@ -735,6 +769,7 @@ TEST(mapping_allocations, mapping, allocations)
 TEST(contiguous_dmabuf_allocations, contiguous_dmabuf, allocations)
 TEST(any_dmabuf_allocations, any_dmabuf, allocations)
 TEST(import_allocations, import, allocations)
+TEST(granting_allocations, granting, allocations)
 TEST(set_up_allocations, set_up, allocations)
 TEST(page_allocations, one_page, allocations)
 TEST(isolated_allocations, isolated, allocations)
@@ -752,6 +787,14 @@ TEST(ram_no_memory, ram_buffer, no_dma_memory)
 TEST(ram_xen_takes_nothing, ram_buffer, xen_takes_nothing)
 TEST(ram_xen_refuses, ram_buffer, xen_refuses)
 TEST(ram_not_marked, ram_buffer, not_marked)
+TEST(buffer_no_range, buffer, no_range)
+TEST(buffer_no_struct_pages, buffer, no_struct_pages)
+TEST(mapping_no_range, mapping, no_range)
+TEST(mapping_no_struct_pages, mapping, no_struct_pages)
+TEST(mapping_xen_refuses, mapping, xen_maps_nothing)
+TEST(contiguous_dmabuf_xen_refuses, contiguous_dmabuf, xen_maps_nothing)
+TEST(any_dmabuf_xen_refuses, any_dmabuf, xen_maps_nothing)
+TEST(granting_few_references, granting, few_references)
 TEST(page_no_references, one_page, no_references)
 TEST(isolated_no_references, isolated, no_references)
 TEST(list_no_references, list, no_references)
@@ -783,6 +826,41 @@ static void lost_buffer_is_counted(void)
 	free_run();
 }
 
+/*
+ * Where there is no memory to note what the backend holds, it is lost, which is
+ * better than to give it to somebody else.
+ */
+static void nowhere_to_note(void)
+{
+	struct xgd_hold held = { .len = XEN_PAGE };
+	bool came = true;
+	uint32_t nth;
+	int ret;
+
+	if (!access(KMEMLEAK, F_OK))
+		xt_skip("kmemleak would tell of what is lost");
+	prepare_fault(&allocations);
+	for (nth = 1; came; nth++) {
+		prepare_fresh();
+		ret = map_page();
+		XT_CHECK(!ret, "%u: map: %s", nth, strerror(-ret));
+		held.dma = map.dma;
+		XT_CHECK(!ioctl(devices, XGD_IOC_HOLD, &held), "%u: hold: %s",
+			 nth, strerror(errno));
+		arm_fault(&allocations, nth);
+		unmap_memory();
+		came = disarm_fault(&allocations);
+		XT_CHECK(map_page() == -EIO, "%u: the device can be used", nth);
+		XT_CHECK(ioctl(devices, XGD_IOC_RELEASE, held.id) >= 0,
+			 "%u: release: %s", nth, strerror(errno));
+	}
+	XT_CHECK(nth > 2, "there was nothing to fail");
+	prepare_fresh();
+	ret = map_page();
+	XT_CHECK(!ret, "bound anew: %s", strerror(-ret));
+	unmap_memory();
+}
+
 /* What all of the above have left, as far as it was allocated by kmalloc(). */
 static void nothing_is_leaked(void)
 {
@@ -802,59 +880,91 @@ static void nothing_is_leaked(void)
 	XT_CHECK(!ret, "something is leaked");
 }
 
+/* The pool tells what is lost, of devices, too. */
+static bool both_are_rust(void)
+{
+	return xt_is_rust() && xt_is_rust_ops();
+}
+
 #define NO_NUMBERS "it does not tell what is lost"
-#define A(_name, _run) { _name, _run, NULL, XT_C_UNSAFE, NO_NUMBERS }
+#define TRIED(_name, _run, _is_rust) \
+	{ _name, _run, NULL, XT_C_UNSAFE, NO_NUMBERS, _is_rust }
+#define POOL(_name, _run)	TRIED(_name, _run, xt_is_rust)
+#define BUFFER(_name, _run)	TRIED(_name, _run, xt_is_rust_dma)
+#define DEVICE(_name, _run)	TRIED(_name, _run, both_are_rust)
 
 static const struct xt_test tests[] = {
-	A("any allocation for scattered pages may fail", scattered_allocations),
-	A("any allocation for one page may fail", one_allocations),
-	A("any allocation for a run may fail", contiguous_allocations),
-	A("any allocation in gnttab_alloc_pages() may fail",
-	  for_grants_allocations),
-	A("any allocation for a DMA buffer may fail", buffer_allocations),
-	A("any allocation for ballooned pages may fail", ballooned_allocations),
-	A("any allocation for a DMA buffer of RAM may fail", ram_allocations),
-	A("any allocation may fail where user space maps grants",
-	  mapping_allocations),
-	A("any allocation for a dma-buf in one piece may fail",
-	  contiguous_dmabuf_allocations),
-	A("any allocation for a dma-buf may fail", any_dmabuf_allocations),
-	A("any allocation may fail where a dma-buf is imported",
-	  import_allocations),
-	A("any allocation may fail where a device is set up",
-	  set_up_allocations),
-	A("any allocation may fail where a page is mapped for a device",
-	  page_allocations),
-	A("any allocation may fail where a part of a page is copied",
-	  isolated_allocations),
-	A("any allocation may fail where a list is mapped for a device",
-	  list_allocations),
-	A("any allocation for memory of a device may fail",
-	  memory_of_dma_allocations),
-	A("scattered pages without address space come from the balloon",
-	  scattered_no_range),
-	A("a run without memory for its range is refused",
-	  contiguous_no_memory_for_range),
-	A("scattered pages go round a range that is taken",
-	  scattered_range_taken),
-	A("a run goes round a range that is taken", contiguous_range_taken),
-	A("scattered pages without struct pages come from the balloon",
-	  scattered_no_struct_pages),
-	A("a run without struct pages is refused", contiguous_no_struct_pages),
-	A("ballooned pages may be refused", ballooned_no_balloon),
-	A("memory for a DMA buffer may be refused", ram_no_memory),
-	A("Xen may take no page of a DMA buffer", ram_xen_takes_nothing),
-	A("Xen may refuse to take a DMA buffer", ram_xen_refuses),
-	A("pages of a DMA buffer may not be marked", ram_not_marked),
-	A("references for a page may be refused", page_no_references),
-	A("references for a page that is copied may be refused",
-	  isolated_no_references),
-	A("references for a list may be refused", list_no_references),
-	A("references for memory of a device may be refused",
-	  memory_no_references),
-	A("a DMA buffer that Xen does not give back is counted",
-	  lost_buffer_is_counted),
-	A("kmemleak finds nothing after all of that", nothing_is_leaked),
+	POOL("any allocation for scattered pages may fail",
+	     scattered_allocations),
+	POOL("any allocation for one page may fail", one_allocations),
+	POOL("any allocation for a run may fail", contiguous_allocations),
+	POOL("any allocation in gnttab_alloc_pages() may fail",
+	     for_grants_allocations),
+	BUFFER("any allocation for a DMA buffer may fail", buffer_allocations),
+	POOL("any allocation for ballooned pages may fail",
+	     ballooned_allocations),
+	BUFFER("any allocation for a DMA buffer of RAM may fail",
+	       ram_allocations),
+	POOL("any allocation may fail where user space maps grants",
+	     mapping_allocations),
+	BUFFER("any allocation for a dma-buf in one piece may fail",
+	       contiguous_dmabuf_allocations),
+	POOL("any allocation for a dma-buf may fail", any_dmabuf_allocations),
+	POOL("any allocation may fail where a dma-buf is imported",
+	     import_allocations),
+	POOL("any allocation may fail where a dma-buf is granted",
+	     granting_allocations),
+	DEVICE("any allocation may fail where a device is set up",
+	       set_up_allocations),
+	DEVICE("any allocation may fail where a page is mapped for a device",
+	       page_allocations),
+	DEVICE("any allocation may fail where a part of a page is copied",
+	       isolated_allocations),
+	DEVICE("any allocation may fail where a list is mapped for a device",
+	       list_allocations),
+	DEVICE("any allocation for memory of a device may fail",
+	       memory_of_dma_allocations),
+	POOL("scattered pages without address space come from the balloon",
+	     scattered_no_range),
+	POOL("a run without memory for its range is refused",
+	     contiguous_no_memory_for_range),
+	POOL("scattered pages go round a range that is taken",
+	     scattered_range_taken),
+	POOL("a run goes round a range that is taken", contiguous_range_taken),
+	POOL("scattered pages without struct pages come from the balloon",
+	     scattered_no_struct_pages),
+	POOL("a run without struct pages is refused",
+	     contiguous_no_struct_pages),
+	POOL("ballooned pages may be refused", ballooned_no_balloon),
+	BUFFER("a DMA buffer without address space is made of RAM",
+	       buffer_no_range),
+	BUFFER("a DMA buffer without struct pages is made of RAM",
+	       buffer_no_struct_pages),
+	POOL("user space maps grants without address space", mapping_no_range),
+	POOL("user space maps grants without struct pages",
+	     mapping_no_struct_pages),
+	POOL("Xen may refuse to map grants for user space", mapping_xen_refuses),
+	BUFFER("Xen may refuse to map grants for a dma-buf in one piece",
+	       contiguous_dmabuf_xen_refuses),
+	POOL("Xen may refuse to map grants for a dma-buf",
+	     any_dmabuf_xen_refuses),
+	BUFFER("memory for a DMA buffer may be refused", ram_no_memory),
+	BUFFER("Xen may take no page of a DMA buffer", ram_xen_takes_nothing),
+	BUFFER("Xen may refuse to take a DMA buffer", ram_xen_refuses),
+	BUFFER("pages of a DMA buffer may not be marked", ram_not_marked),
+	POOL("references for a dma-buf may be refused",
+	     granting_few_references),
+	DEVICE("references for a page may be refused", page_no_references),
+	DEVICE("references for a page that is copied may be refused",
+	       isolated_no_references),
+	DEVICE("references for a list may be refused", list_no_references),
+	DEVICE("references for memory of a device may be refused",
+	       memory_no_references),
+	BUFFER("a DMA buffer that Xen does not give back is counted",
+	       lost_buffer_is_counted),
+	DEVICE("what is held and cannot be noted is lost, and nothing else",
+	       nowhere_to_note),
+	POOL("kmemleak finds nothing after all of that", nothing_is_leaked),
 };
 
 static void prepare(void)

@@ -142,9 +142,11 @@ static void superpages_are_shattered(void)
 /* In this order: the first buffer of RAM since boot is the one that shatters. */
 static const struct xt_test tests[] = {
 	{ "a DMA buffer shatters no superpage in Xen",
-	  no_superpage, NULL, XT_C_FAILS, USES_RAM },
-	{ "a DMA buffer takes no RAM", no_ram, NULL, XT_C_FAILS, USES_RAM },
-	{ "a DMA buffer takes no CMA", no_cma, NULL, XT_C_FAILS, USES_RAM },
+	  no_superpage, NULL, XT_C_FAILS, USES_RAM, xt_is_rust_dma },
+	{ "a DMA buffer takes no RAM",
+	  no_ram, NULL, XT_C_FAILS, USES_RAM, xt_is_rust_dma },
+	{ "a DMA buffer takes no CMA",
+	  no_cma, NULL, XT_C_FAILS, USES_RAM, xt_is_rust_dma },
 	{ "a buffer made of RAM shatters superpages in Xen, for good",
 	  superpages_are_shattered },
 	{ "a buffer made of RAM is seen in the counts of RAM and CMA",

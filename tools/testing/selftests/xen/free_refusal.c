@@ -253,5 +253,10 @@ static const struct xt_test tests[] = {
 
 int main(void)
 {
-	return xt_main(tests, ARRAY_SIZE(tests));
+	static const struct xt_part part = {
+		.name = "pool", .is_rust = xt_is_rust,
+		.prepare = xt_prepare_pool, .refuses = true,
+	};
+
+	return xt_main_part(&part, tests, ARRAY_SIZE(tests));
 }

@@ -29,6 +29,7 @@ typedef uint32_t grant_ref_t;
 #define THREADS		4
 #define LIVES		50	/* processes that are killed */
 #define NR_FDS		12
+#define FOREIGN_PAGES	4	/* of a dma-buf that is not gntdev's */
 #define NR_KEPT		32
 #define NR_AREAS	8
 #define ARG_SIZE	(64 * 1024)
@@ -147,7 +148,10 @@ static int some_fd(struct caller *c)
 	return c->kept->fd[random_below(c, NR_FDS)];
 }
 
-/* The first ones are of gntdev, the next of gntalloc, the rest of anything. */
+/*
+ * The first ones are of gntdev, the next of gntalloc, the last dma-bufs of gntdev
+ * and of another driver.
+ */
 static int some_gntdev(struct caller *c)
 {
 	return rarely(c) ? some_fd(c) : c->kept->fd[random_below(c, 3)];
@@ -160,7 +164,7 @@ static int some_gntalloc(struct caller *c)
 
 static int some_dmabuf(struct caller *c)
 {
-	return rarely(c) ? some_fd(c) : c->kept->fd[6 + random_below(c, 4)];
+	return rarely(c) ? some_fd(c) : c->kept->fd[6 + random_below(c, 6)];
 }
 
 static void *some_address(struct caller *c)
@@ -346,7 +350,7 @@ static int do_import(struct caller *c)
 	struct ioctl_gntdev_dmabuf_imp_to_refs *arg = argument(c, sizeof(*arg));
 
 	arg->fd = rarely(c) ? odd_number(c) : (uint32_t)some_dmabuf(c);
-	arg->count = some_count(c);
+	arg->count = random_below(c, 2) ? FOREIGN_PAGES : some_count(c);
 	arg->domid = some_domid(c);
 	arg->reserved = rarely(c);
 
@@ -448,7 +452,8 @@ static int open_one(int which)
 {
 	return which < 3 ? open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC) :
 	       which < 5 ? open("/dev/xen/gntalloc", O_RDWR | O_CLOEXEC) :
-	       which < 6 ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+	       which < 6 ? open("/dev/null", O_RDWR | O_CLOEXEC) :
+	       which < 10 ? -1 : xt_udmabuf_new(FOREIGN_PAGES, NULL);
 }
 
 /* Closes any, and has those that are needed opened again. */
@@ -558,6 +563,12 @@ static void choose(void)
 	xt_set_param("xen_gntalloc", "limit", limit);
 }
 
+/* What takes a dma-buf that is not gntdev's */
+static bool is_foreign(enum op op)
+{
+	return op == IMPORT || op == RELEASE;
+}
+
 /* Of what never succeeds nothing is proved. */
 static void check_done(const struct caller *callers, int nr)
 {
@@ -572,11 +583,12 @@ static void check_done(const struct caller *callers, int nr)
 			done += callers[i].done[op];
 		ksft_print_msg("%s: %ld did something\n", names[op], done);
 		/*
-		 * There is no other call, nor a buffer that can be imported,
-		 * and only another thread can end what is waited for.
+		 * There is no other call, and only another thread can end what
+		 * is waited for.
 		 */
-		if (op != ANYTHING && op != IMPORT && op != RELEASE &&
-		    op != WAIT && calls >= CALLS)
+		if (is_foreign(op) && access("/dev/udmabuf", F_OK))
+			ksft_print_msg("needs CONFIG_UDMABUF\n");
+		else if (op != ANYTHING && op != WAIT && calls >= CALLS)
 			XT_CHECK(done, "%s: none of %ld calls succeeded",
 				 names[op], calls);
 	}

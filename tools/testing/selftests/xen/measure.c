@@ -332,8 +332,6 @@ static void measure_bytes(int fd, uint32_t index, const char *name,
 	measure_cycles(key, fd, &cycle);
 }
 
-#define ISOLATE	"/sys/module/xen_grant_dma_ops/parameters/isolate"
-
 static void measure_sub_page(void)
 {
 	static const uint32_t sizes[] = { 16, 64, 256, 1024, 2048, 4095, 4096 };
@@ -349,7 +347,7 @@ static void measure_sub_page(void)
 		measure_bytes(fd, index, "granted", XGD_OP_MAP, sizes[i]);
 	close(fd);
 
-	bad = xt_write_file(ISOLATE, isolated);
+	bad = xt_write_file(XT_ISOLATE, isolated);
 	fd = bad ? -1 : xt_dma_open(isolated, &index);
 	if (fd < 0) {
 		no_result("sub_page.isolated", "devices cannot be isolated");

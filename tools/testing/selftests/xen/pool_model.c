@@ -4,10 +4,15 @@
  * to a model that knows which pages are out.  Each page that is handed out is
  * looked up there; the pool's own count is compared now and then.
  *
- * The seed is printed; give it as the only argument to repeat a sequence.
+ * The seed is printed; give it as the only argument to repeat a sequence.  Of
+ * several processes each has a seed made from that, and all share the table of
+ * what is out: what the pool gives to one it gives to no other.
  */
 
+#include <pthread.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "xen_test.h"
@@ -15,7 +20,8 @@
 #define OPERATIONS	10000
 #define MAX_RUNS	256
 #define MAX_NR		700
-#define MAX_OUT		(24000 * 4096)	/* bytes */
+#define MAX_OUT		(24000 * 4096)	/* bytes, of all processes */
+#define MAX_PROCESSES	4
 
 static uint64_t seed;
 
@@ -33,11 +39,14 @@ static uint32_t random_below(uint32_t n)
 #define EMPTY	0
 #define GONE	1
 
-static uint64_t slots[SLOTS];
+static struct {
+	pthread_mutex_t lock;
+	uint64_t slots[SLOTS];
+} *table;
 
 static uint64_t *find(uint64_t pfn)
 {
-	uint64_t *gone = NULL;
+	uint64_t *slots = table->slots, *gone = NULL;
 	uint32_t i;
 
 	for (i = pfn * 0x9e3779b1 % SLOTS; slots[i] != EMPTY;
@@ -51,6 +60,41 @@ static uint64_t *find(uint64_t pfn)
 	return gone ?: &slots[i];
 }
 
+/* Returns whether it was not out. */
+static bool mark_out(uint64_t pfn)
+{
+	uint64_t *slot;
+	bool is_new;
+
+	pthread_mutex_lock(&table->lock);
+	slot = find(pfn);
+	is_new = *slot != pfn;
+	*slot = pfn;
+	pthread_mutex_unlock(&table->lock);
+
+	return is_new;
+}
+
+static void mark_free(uint64_t pfn)
+{
+	pthread_mutex_lock(&table->lock);
+	*find(pfn) = GONE;
+	pthread_mutex_unlock(&table->lock);
+}
+
+static void make_table(void)
+{
+	pthread_mutexattr_t attr;
+
+	table = mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	XT_CHECK(table != MAP_FAILED, "no memory for the table: %s",
+		 strerror(errno));
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	XT_CHECK(!pthread_mutex_init(&table->lock, &attr), "no lock");
+}
+
 /* An allocation, and which of its pages are still out. */
 struct model {
 	int run;
@@ -62,7 +106,7 @@ struct model {
 };
 
 static struct model models[MAX_RUNS];
-static uint32_t nr_models, nr_out;
+static uint32_t nr_models, nr_out, nr_processes;
 static struct xut_page pages[MAX_NR];
 static int fd;
 
@@ -79,24 +123,22 @@ static void add(struct model *m)
 	memcpy(m->pages, pages, m->nr * sizeof(*m->pages));
 
 	for (i = 0; i < m->nr; i++) {
-		uint64_t *slot = find(pages[i].pfn);
-
-		XT_CHECK(*slot != pages[i].pfn, "frame %#llx was out already",
+		XT_CHECK(mark_out(pages[i].pfn), "frame %#llx was out already",
 			 (unsigned long long)pages[i].pfn);
 		XT_CHECK(pages[i].refcount == 1, "frame %#llx has %u references",
 			 (unsigned long long)pages[i].pfn, pages[i].refcount);
 		XT_CHECK(pages[i].flags & XUT_PAGE_DEVICE,
 			 "frame %#llx is RAM", (unsigned long long)pages[i].pfn);
-		*slot = pages[i].pfn;
 		m->out[i] = true;
 	}
 	m->nr_out = m->nr;
 	nr_out += m->nr;
 }
 
+/* Before it is freed: from then on another may have it. */
 static void remove_page(struct model *m, uint32_t i)
 {
-	*find(m->pages[i].pfn) = GONE;
+	mark_free(m->pages[i].pfn);
 	m->out[i] = false;
 	m->nr_out--;
 	nr_out--;
@@ -159,10 +201,10 @@ static void free_whole(void)
 
 	if (m->nr_out != m->nr)
 		return;
-	ret = xt_free(fd, m->run);
-	XT_CHECK(!ret, "free: %s", strerror(-ret));
 	for (i = 0; i < m->nr; i++)
 		remove_page(m, i);
+	ret = xt_free(fd, m->run);
+	XT_CHECK(!ret, "free: %s", strerror(-ret));
 	forget(m);
 }
 
@@ -179,10 +221,10 @@ static void free_part(void)
 	for (i = first; i < first + nr; i++)
 		if (!m->out[i])
 			return;
-	ret = xt_free_run(fd, m->run, first, nr, 0);
-	XT_CHECK(!ret, "free %u of a run: %s", nr, strerror(-ret));
 	for (i = first; i < first + nr; i++)
 		remove_page(m, i);
+	ret = xt_free_run(fd, m->run, first, nr, 0);
+	XT_CHECK(!ret, "free %u of a run: %s", nr, strerror(-ret));
 	if (!m->nr_out)
 		forget(m);
 }
@@ -220,7 +262,7 @@ static void compare(long out_before, long refused_before)
 	if (!xt_is_rust())
 		return;
 	out = xt_pages_out() - out_before;
-	XT_CHECK(out == nr_out,
+	XT_CHECK(nr_processes > 1 || out == nr_out,
 		 "the pool says that %ld pages are out, the model %u", out,
 		 nr_out);
 	XT_CHECK(xt_stat("refused") == refused_before,
@@ -232,16 +274,12 @@ static void random_operations(bool runs)
 {
 	long out_before = xt_pages_out();
 	long refused_before = xt_stat("refused");
-	uint32_t i, max_out = xt_pages_in(MAX_OUT);
+	uint32_t i, max_out = xt_pages_in(MAX_OUT / nr_processes);
 
 	fd = xt_open();
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	if (!seed && getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
-		seed = time(NULL);
-	seed |= 1;
-	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 
-	for (i = 0; i < OPERATIONS; i++) {
+	for (i = 0; i < OPERATIONS / nr_processes; i++) {
 		uint32_t op = random_below(8);
 		bool full = nr_models == MAX_RUNS || nr_out > max_out;
 
@@ -261,7 +299,7 @@ static void random_operations(bool runs)
 			compare(out_before, refused_before);
 	}
 	compare(out_before, refused_before);
-	ksft_print_msg("%u pages out in %u allocations\n", nr_out, nr_models);
+	printf("# %u pages out in %u allocations\n", nr_out, nr_models);
 
 	while (nr_models) {
 		struct model *m = &models[nr_models - 1];
@@ -271,22 +309,58 @@ static void random_operations(bool runs)
 
 			if (!m->out[i])
 				continue;
-			XT_CHECK(!xt_free_pages(fd, &ref, 1, 0), "free one");
 			remove_page(m, i);
+			XT_CHECK(!xt_free_pages(fd, &ref, 1, 0), "free one");
 		}
 		forget(m);
 	}
 	compare(out_before, refused_before);
 }
 
+static void begin(uint32_t nr)
+{
+	make_table();
+	nr_processes = nr;
+	if (!seed && getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
+		seed = time(NULL);
+	seed |= 1;
+	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
+}
+
 static void scattered_alone(void)
 {
+	begin(1);
 	random_operations(false);
 }
 
 static void scattered_and_contiguous(void)
 {
+	begin(1);
 	random_operations(true);
+}
+
+static void many_at_once(void)
+{
+	uint32_t i, nr_failed = 0;
+	pid_t pid;
+	int status;
+
+	begin(MAX_PROCESSES);
+	fflush(stdout);
+	for (i = 0; i < MAX_PROCESSES; i++) {
+		pid = fork();
+		XT_CHECK(pid >= 0, "fork: %s", strerror(errno));
+		if (pid)
+			continue;
+		seed ^= (uint64_t)i << 32;
+		random_operations(true);
+		fflush(stdout);
+		_exit(KSFT_PASS);
+	}
+	while (wait(&status) > 0)
+		if (status)
+			nr_failed++;
+	XT_CHECK(!nr_failed, "%u of them failed", nr_failed);
 }
 
 #define LAYOUTS "default one fragmented low several"
@@ -297,6 +371,8 @@ static const struct xt_test tests[] = {
 	{ "10,000 random operations on pages and runs agree with a model",
 	  scattered_and_contiguous, NULL, XT_C_FAILS,
 	  "it hands out no contiguous runs" },
+	{ "10,000 random operations of four processes agree with their models",
+	  many_at_once, NULL, XT_C_FAILS, "it hands out no contiguous runs" },
 };
 
 int main(int argc, char **argv)

@@ -17,6 +17,7 @@ typedef uint16_t domid_t;
 typedef uint32_t grant_ref_t;
 #include <xen/gntalloc.h>
 #include <xen/gntdev.h>
+#include <linux/udmabuf.h>
 
 #define POOL_DIR	"/sys/hypervisor/unpopulated/"
 #define CONSOLE_SIZE	(64 * 1024)
@@ -130,6 +131,11 @@ bool xt_is_rust_dma(void)
 {
 	return !access("/sys/module/xen_grant_dma_alloc/parameters/source",
 		       F_OK);
+}
+
+bool xt_is_rust_ops(void)
+{
+	return !access(XT_ISOLATE, F_OK);
 }
 
 const char *xt_boot_param(const char *name)
@@ -856,6 +862,68 @@ int xt_dmabuf_new(int fd, const struct xt_grants *grants, uint32_t flags)
 	return ret;
 }
 
+int xt_udmabuf_new(uint32_t nr_pages, void **mem)
+{
+	size_t size = nr_pages * xt_page_size();
+	struct udmabuf_create arg = {
+		.flags = UDMABUF_FLAGS_CLOEXEC, .size = size,
+	};
+	int memfd, fd, ret;
+
+	fd = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	memfd = memfd_create("xen", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	arg.memfd = memfd;
+	if (memfd < 0 || ftruncate(memfd, size) ||
+	    fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK)) {
+		ret = -errno;
+	} else {
+		ret = ioctl(fd, UDMABUF_CREATE, &arg);
+		if (ret < 0)
+			ret = -errno;
+	}
+	if (ret >= 0 && mem) {
+		*mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    memfd, 0);
+		if (*mem == MAP_FAILED) {
+			close(ret);
+			ret = -ENOMEM;
+		}
+	}
+	close(memfd);
+	close(fd);
+
+	return ret;
+}
+
+int xt_dmabuf_import(int fd, int dmabuf, uint32_t domid, uint32_t nr_pages,
+		     uint32_t *refs)
+{
+	struct ioctl_gntdev_dmabuf_imp_to_refs *arg;
+	int ret;
+
+	arg = calloc(1, sizeof(*arg) + nr_pages * sizeof(arg->refs[0]));
+	if (!arg)
+		return -ENOMEM;
+	arg->fd = dmabuf;
+	arg->count = nr_pages;
+	arg->domid = domid;
+	ret = ioctl(fd, IOCTL_GNTDEV_DMABUF_IMP_TO_REFS, arg) ? -errno : 0;
+	if (!ret)
+		memcpy(refs, arg->refs, nr_pages * sizeof(refs[0]));
+	free(arg);
+
+	return ret;
+}
+
+int xt_dmabuf_release(int fd, int dmabuf)
+{
+	struct ioctl_gntdev_dmabuf_imp_release arg = { .fd = dmabuf };
+
+	return ioctl(fd, IOCTL_GNTDEV_DMABUF_IMP_RELEASE, &arg) ? -errno : 0;
+}
+
 /* The module */
 static int xt_ioctl(int fd, unsigned long cmd, unsigned long arg)
 {
@@ -1156,20 +1224,30 @@ static bool leaked(const struct state *before, const struct state *after)
 			       after->ballooned, before->ballooned);
 		leak = true;
 	}
+	/* The kernel warns of the first only. */
+	if (after->refused != before->refused) {
+		ksft_print_msg("%ld pages were refused, before %ld\n",
+			       after->refused, before->refused);
+		leak = true;
+	}
 
 	return leak;
 }
 
-static bool leaves_something(const struct state *before)
+static bool leaves_something(const struct xt_part *part,
+			     const struct state *before)
 {
 	struct state after;
 	int tries;
 
 	for (tries = 0; tries < 10; tries++) {
 		get_state(&after);
+		if (part->refuses)
+			after.refused = before->refused;
 		if (after.active_grants == before->active_grants &&
 		    after.out == before->out &&
-		    after.ballooned == before->ballooned)
+		    after.ballooned == before->ballooned &&
+		    after.refused == before->refused)
 			return false;
 		usleep(300 * 1000);
 	}
@@ -1262,6 +1340,7 @@ static long milliseconds(void)
 static void run_test(const struct xt_part *part, const struct xt_test *test)
 {
 	const char *layouts = test->layouts;
+	bool (*is_rust)(void) = test->is_rust ?: part->is_rust;
 	long start = milliseconds();
 	struct state before;
 	bool leak;
@@ -1281,7 +1360,7 @@ static void run_test(const struct xt_part *part, const struct xt_test *test)
 				      "on C no region has an aligned section");
 		return;
 	}
-	if (!part->is_rust() && test->on_c == XT_C_UNSAFE) {
+	if (!is_rust() && test->on_c == XT_C_UNSAFE) {
 		ksft_test_result_code(KSFT_SKIP, test->name, "on C %s",
 				      test->why);
 		return;
@@ -1290,13 +1369,13 @@ static void run_test(const struct xt_part *part, const struct xt_test *test)
 	get_state(&before);
 	ret = run_child(test);
 	set_defaults();
-	leak = leaves_something(&before);
+	leak = leaves_something(part, &before);
 	ksft_print_msg("took %ld ms\n", milliseconds() - start);
 
 	if (ret == KSFT_SKIP) {
 		ksft_test_result_code(leak ? KSFT_FAIL : KSFT_SKIP, test->name,
 				      NULL);
-	} else if (!part->is_rust() && test->on_c == XT_C_FAILS) {
+	} else if (!is_rust() && test->on_c == XT_C_FAILS) {
 		/* That it fails is expected, that it leaks or passes is not. */
 		if (leak || ret == KSFT_PASS)
 			ksft_print_msg("expected to fail on C: %s\n",
@@ -1331,7 +1410,7 @@ int xt_main_part(const struct xt_part *part, const struct xt_test *tests,
 	ksft_finished();
 }
 
-static void prepare_pool(void)
+void xt_prepare_pool(void)
 {
 	int fd;
 
@@ -1345,7 +1424,8 @@ static void prepare_pool(void)
 int xt_main(const struct xt_test *tests, size_t nr_tests)
 {
 	static const struct xt_part pool = {
-		.name = "pool", .is_rust = xt_is_rust, .prepare = prepare_pool,
+		.name = "pool", .is_rust = xt_is_rust,
+		.prepare = xt_prepare_pool,
 	};
 
 	return xt_main_part(&pool, tests, nr_tests);

@@ -29,6 +29,7 @@ enum xt_on_c {
  *	with regions, as far as the kernel can use them, and large enough
  * @on_c: how it ends on C
  * @why: the reason, unless it passes
+ * @is_rust: whether this kernel has what it tests in Rust; NULL: as the part
  */
 struct xt_test {
 	const char *name;
@@ -36,6 +37,7 @@ struct xt_test {
 	const char *layouts;
 	enum xt_on_c on_c;
 	const char *why;
+	bool (*is_rust)(void);
 };
 
 int xt_main(const struct xt_test *tests, size_t nr_tests);
@@ -47,14 +49,17 @@ int xt_main(const struct xt_test *tests, size_t nr_tests);
  * @prepare: loads what the tests need; ends the program if it cannot be had
  * @layouts: the layouts that those of its tests are for that do not say; NULL:
  *	those in which the pool has pages
+ * @refuses: its tests free pages that are not theirs
  */
 struct xt_part {
 	const char *name;
 	const char *layouts;
 	bool (*is_rust)(void);
 	void (*prepare)(void);
+	bool refuses;
 };
 
+void xt_prepare_pool(void);
 int xt_main_part(const struct xt_part *part, const struct xt_test *tests,
 		 size_t nr_tests);
 
@@ -79,6 +84,9 @@ void xt_expect_splat(const char *substring);
 bool xt_is_dom0(void);
 bool xt_is_rust(void);			/* the pool, that is */
 bool xt_is_rust_dma(void);		/* gnttab_dma_alloc_pages() */
+bool xt_is_rust_ops(void);		/* the DMA operations by grants */
+/* Of the latter: names of devices that get copies of parts of pages. */
+#define XT_ISOLATE	"/sys/module/xen_grant_dma_ops/parameters/isolate"
 bool xt_layout_is(const char *names);	/* one of those, separated by blanks */
 int xt_own_domid(void);			/* negative: not known */
 /* The value of a parameter on the kernel's command line, or NULL. */
@@ -161,6 +169,12 @@ int xt_gntdev_mmap(int fd, const struct xt_grants *grants, bool writable,
 int xt_gntdev_munmap(int fd, uint64_t index, uint32_t nr_pages, void *mem);
 /* Returns the dma-buf's file descriptor. */
 int xt_dmabuf_new(int fd, const struct xt_grants *grants, uint32_t flags);
+/* One of RAM, by udmabuf, which is at @mem, too, unless that is NULL. */
+int xt_udmabuf_new(uint32_t nr_pages, void **mem);
+/* Grants it to @domid; the references are written to @refs. */
+int xt_dmabuf_import(int fd, int dmabuf, uint32_t domid, uint32_t nr_pages,
+		     uint32_t *refs);
+int xt_dmabuf_release(int fd, int dmabuf);
 
 /* The module; negative: an errno. */
 void xt_load(const char *name);	/* unless there is a device of that name */

@@ -48,6 +48,9 @@ mount -t tmpfs none /dev/shm
 [ -d /proc/xen ] && mount -t xenfs none /proc/xen 2>/dev/null
 hostname xentest
 
+# Otherwise it tells of the first error only.
+echo 1 2>/dev/null >/sys/kernel/debug/dma-api/all_errors
+
 run=selftests
 only=
 timeout=
