@@ -17,7 +17,7 @@ class SoakTest(unittest.TestCase):
         text = (REPO / "tools/testing/selftests/xen/qemu/layouts.sh"
                 ).read_text()
         names = text.partition('LAYOUTS="')[2].partition('"')[0].split()
-        for program, layout, _ in TURNS:
+        for program, layout in TURNS:
             self.assertIn(layout, names)
             self.assertTrue((REPO / "tools/testing/selftests/xen"
                              / f"{program}.c").exists())

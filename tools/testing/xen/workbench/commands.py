@@ -345,6 +345,10 @@ def _boots_64k(bench, kernel):
     return [
         ("kselftests, 64K pages", *bench.testing("rust-64k", kernel,
                                                  "default")),
+        # What is for a larger machine
+        ("kselftests, 64K pages, several regions",
+         *bench.testing("rust-64k", kernel, "several",
+                        kargs="xentest.test=give_back")),
         ("KUnit, 64K pages, without Xen",
          Boot(bench, kernel, "rust-64k-kunit", mode="kunit")),
     ]

@@ -7,7 +7,7 @@ from . import ktap, proc, say, splat
 from .errors import Failure
 
 # What the tests say then, which is no reason to skip them in here.
-NO_MODULE = re.compile(r"SKIP no /dev/test_xen_\w+:")
+NO_MODULE = re.compile(r"(?:SKIP|skipped:) no /dev/test_xen_\w+:")
 # The other modes measure, and test nothing.
 TESTING = ("selftests", "kunit", "domains", "device_dma", "virtio_blk")
 MEASURE = re.compile(r"^MEASURE ([\w.]+) (?:(-?\d+)|skip ?(.*))\s*$")
@@ -54,7 +54,9 @@ class Boot:
         """Boot, again once if it was the hypervisor that hung."""
         with say.step(f"guest {self.name}"):
             status = self._once()
-            if why := self._not_ours():
+            why = self._not_ours()
+            # What went wrong before that is looked at, not tried again.
+            if why and not splat.find_splats(self.lines):
                 say.line(f"    guest {self.name}: {why} (known, see README); "
                          "once more")
                 status = self._once()

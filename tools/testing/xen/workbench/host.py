@@ -19,7 +19,7 @@ CRATES = ("librust-proptest-dev", "librust-loom-dev")
 PARTS = ("tools/testing/xen/host", "drivers/xen", "rust/kernel")
 CRATE = "tools/testing/xen/host"
 # For how many seconds a random test of make test goes on.
-SHORT = 2
+SHORT = 4
 # The most that it takes to compile them, and what short sequences take.
 LIMIT = 1800
 # How many tests take as long as they are told to: those with models, and those
@@ -36,20 +36,20 @@ SANITIZERS = {"address": "asan", "thread": "tsan"}
 MUTANTS = "27.1.0"
 # Where mutants are made: in what has no unsafe code, and in the cache, of
 # which nobody but these tests sees all interleavings.
-LOGIC = ("drivers/xen/unpopulated/ballooned.rs",
-         "drivers/xen/unpopulated/free_map.rs",
-         "drivers/xen/unpopulated/growth.rs",
-         "drivers/xen/unpopulated/index.rs",
-         "drivers/xen/unpopulated/page_list.rs",
-         "drivers/xen/unpopulated/pool.rs",
-         "drivers/xen/unpopulated/ready.rs",
-         "drivers/xen/grant_dma_alloc/logic.rs",
-         "drivers/xen/grant_dma_ops/address.rs",
-         "drivers/xen/grant_dma_ops/cache.rs",
-         "drivers/xen/grant_dma_ops/device.rs",
-         "drivers/xen/grant_dma_ops/limits.rs",
-         "drivers/xen/grant_dma_ops/quarantine.rs",
-         "drivers/xen/grant_dma_ops/run_map.rs")
+MUTATED = ("drivers/xen/unpopulated/ballooned.rs",
+           "drivers/xen/unpopulated/free_map.rs",
+           "drivers/xen/unpopulated/growth.rs",
+           "drivers/xen/unpopulated/index.rs",
+           "drivers/xen/unpopulated/page_list.rs",
+           "drivers/xen/unpopulated/pool.rs",
+           "drivers/xen/unpopulated/ready.rs",
+           "drivers/xen/grant_dma_alloc/logic.rs",
+           "drivers/xen/grant_dma_ops/address.rs",
+           "drivers/xen/grant_dma_ops/cache.rs",
+           "drivers/xen/grant_dma_ops/device.rs",
+           "drivers/xen/grant_dma_ops/limits.rs",
+           "drivers/xen/grant_dma_ops/quarantine.rs",
+           "drivers/xen/grant_dma_ops/run_map.rs")
 CAUGHT = 0.9
 # Random sequences that each of them is tried with.
 FEW = "60"
@@ -288,7 +288,7 @@ def host_mutants(settings):
              "-j", str(settings.jobs), "-o", host.dir, "--timeout", "60",
              "-p", "xen_host", *shard,
              # The files stand outside of the package, which its paths show.
-             *(word for name in LOGIC for word in ("-f", f"**/{name}")),
+             *(word for name in MUTATED for word in ("-f", f"**/{name}")),
              "--", "--offline", "--lib"], log, "", cwd=tree, check=False,
             env={"XEN_HOST_CASES": FEW, "XEN_HOST_SHRINK": "0",
                  "CARGO_HOME": host.dir / "cargo",

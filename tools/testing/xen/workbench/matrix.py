@@ -7,6 +7,7 @@ import time
 from . import report, say
 from .bench import BASE, DISK, Bench
 from .compiled import COMPILED, Compiled
+from .domains import FEWER
 from .errors import Failure
 from .guest import Boot
 from .kernel import SWITCHES, Kernel
@@ -29,8 +30,8 @@ LIMIT = 1800
 # In the order in which they are built.
 NAMES = ("c", "rust", "cpus-1", "cpus-4", "memory-256M", "memory-6G",
          "no-regions", "native", *COMBINATIONS, "pages-16K", "pages-64K",
-         "gcc", "rustc-1.85", "checked", "ubsan", "kmemleak", "kcsan",
-         *COMPILED)
+         "gcc", "rustc-1.85", "checked", "checked-domains", "ubsan",
+         "kmemleak", "kmemleak-native", "kcsan", *COMPILED)
 
 
 class Row:
@@ -128,9 +129,18 @@ def rows(bench):
                     {**machine, **switches}, c_kernel)
     yield OldestRustRow(oldest, testing("rustc-1.85", oldest),
                         kunit("rustc-1.85", oldest))
-    yield slow("checked", bench.kernel_checked())
+    with_checkers = bench.kernel_checked()
+    yield slow("checked", with_checkers)
+    yield Row(with_checkers,
+              Boot(bench, with_checkers, "matrix-checked-domains", xen=xen,
+                   mode="domains", limit=2 * LIMIT, kargs=FEWER,
+                   extra=["-d", "1", "-u", "xentest.run=domains"]))
     yield checked("ubsan")
-    yield checked("kmemleak", "fault-injection")
+    kmemleak = checked("kmemleak", "fault-injection")
+    yield kmemleak
+    yield NativeRow(kmemleak.kernel,
+                    Boot(bench, kmemleak.kernel, "matrix-kmemleak-native",
+                         limit=LIMIT))
     yield checked("kcsan", make=(
         "KCSAN_SANITIZE=n",
         *(f"KCSAN_SANITIZE_{name}.o=y" for name in KCSAN_OBJECTS)))

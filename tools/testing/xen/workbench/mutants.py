@@ -3,8 +3,8 @@
 
 A mutant is a file in mutants/: which test has to fail, in which one the guest
 may end instead, what is broken and what harm that would do, and one hunk that
-changes one line of a file at the border between Rust and C, which no tool on
-the host can reach.
+changes one line, most of them at the border between Rust and C, of which the
+tools on the host see little.
 """
 
 import fnmatch
