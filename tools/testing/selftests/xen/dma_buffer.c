@@ -286,6 +286,46 @@ static void buffer_of_another_driver_is_granted(void)
 		XT_CHECK(!can_be_mapped(&refs[i]), "page %u is granted yet", i);
 }
 
+/* Those who map it go on with it; what they map is held until they are done. */
+static void buffer_in_use_is_released_later(void)
+{
+	enum { NR = 4 };
+	uint32_t refs[NR], i, tries;
+	struct xt_grants grants = {
+		.domid = xt_own_domid(), .refs = refs, .nr_pages = NR,
+	};
+	int gntdev, peer, buf, ret;
+	uint8_t *found;
+
+	if (xt_own_domid() < 0)
+		xt_skip("in a domU say xentest.domid= on the command line");
+	buf = xt_udmabuf_new(NR, NULL);
+	if (buf == -ENOENT)
+		xt_skip("no /dev/udmabuf: needs CONFIG_UDMABUF");
+	XT_CHECK(buf >= 0, "udmabuf: %s", strerror(-buf));
+	gntdev = xt_gntdev_open();
+	peer = xt_gntdev_open();
+	XT_CHECK(gntdev >= 0 && peer >= 0, "gntdev: %d, %d", gntdev, peer);
+	ret = xt_dmabuf_import(gntdev, buf, xt_own_domid(), NR, refs);
+	XT_CHECK(!ret, "grant it: %s", strerror(-ret));
+	ret = xt_gntdev_mmap(peer, &grants, true, (void **)&found);
+	XT_CHECK(!ret, "map what was granted: %s", strerror(-ret));
+
+	ret = xt_dmabuf_release(gntdev, buf);
+	XT_CHECK(!ret, "release: %s", strerror(-ret));
+	close(buf);
+	close(gntdev);
+	for (i = 0; i < NR; i++)
+		memset(found + i * xt_page_size(), 0x5a, 4096);
+	munmap(found, NR * xt_page_size());
+	close(peer);
+	for (i = 0; i < NR; i++) {
+		for (tries = 0; tries < 100 && can_be_mapped(&refs[i]); tries++)
+			usleep(100 * 1000);
+		XT_CHECK(tries < 100, "page %u is granted yet", i);
+	}
+}
+
 static void wc_and_coherent_exclude_each_other(void)
 {
 	struct xt_grants grants;
@@ -325,6 +365,8 @@ static const struct xt_test tests[] = {
 	  bad_reference_fails_cleanly },
 	{ "a dma-buf of another driver is granted until it is released",
 	  buffer_of_another_driver_is_granted },
+	{ "a granted dma-buf that is in use is released when that ends",
+	  buffer_in_use_is_released_later },
 	{ "a dma-buf cannot be both coherent and write-combining",
 	  wc_and_coherent_exclude_each_other },
 };
