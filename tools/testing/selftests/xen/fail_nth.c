@@ -643,6 +643,12 @@ static void prepare_plain(void)
 	get_memory("gdt-plain", XGD_PAGES);
 }
 
+static void prepare_isolated_list(void)
+{
+	xt_write_file(XT_ISOLATE, "gdt-isolate");
+	get_memory("gdt-isolate", XGD_SCATTERED);
+}
+
 static void prepare_list(void)
 {
 	get_memory("gdt-plain", XGD_SCATTERED);
@@ -690,6 +696,12 @@ static int map_list(void)
 	return map_memory(0, list_size(), XGD_LIST);
 }
 
+/* Of the first page and of the last it is not all. */
+static int map_parts(void)
+{
+	return map_memory(100, list_size() - 200, XGD_LIST);
+}
+
 static void unmap_memory(void)
 {
 	struct xgd_unmap arg = { .id = map.id };
@@ -698,13 +710,23 @@ static void unmap_memory(void)
 		 strerror(errno));
 }
 
-static int alloc_shared(void)
+static int alloc_memory(bool pages)
 {
 	shared = (struct xgd_alloc){
-		.index = device, .size = 5 * xt_page_size(),
+		.index = device, .size = 5 * xt_page_size(), .pages = pages,
 	};
 
 	return ioctl(devices, XGD_IOC_ALLOC, &shared) ? -errno : 0;
+}
+
+static int alloc_shared(void)
+{
+	return alloc_memory(false);
+}
+
+static int alloc_pages(void)
+{
+	return alloc_memory(true);
 }
 
 static void free_shared(void)
@@ -726,8 +748,17 @@ static const struct entry isolated = {
 };
 
 static const struct entry list = { prepare_list, map_list, unmap_memory };
+
+static const struct entry isolated_list = {
+	prepare_isolated_list, map_parts, unmap_memory,
+};
+
 static const struct entry memory_of_dma = {
 	prepare_plain, alloc_shared, free_shared,
+};
+
+static const struct entry pages_of_dma = {
+	prepare_plain, alloc_pages, free_shared,
 };
 
 /* The tests: what is called, and what fails in it */
@@ -774,7 +805,9 @@ TEST(set_up_allocations, set_up, allocations)
 TEST(page_allocations, one_page, allocations)
 TEST(isolated_allocations, isolated, allocations)
 TEST(list_allocations, list, allocations)
+TEST(isolated_list_allocations, isolated_list, allocations)
 TEST(memory_of_dma_allocations, memory_of_dma, allocations)
+TEST(pages_of_dma_allocations, pages_of_dma, allocations)
 
 TEST(scattered_no_range, scattered, no_range)
 TEST(contiguous_no_memory_for_range, contiguous, no_memory_for_range)
@@ -799,6 +832,7 @@ TEST(page_no_references, one_page, no_references)
 TEST(isolated_no_references, isolated, no_references)
 TEST(list_no_references, list, no_references)
 TEST(memory_no_references, memory_of_dma, no_references)
+TEST(pages_no_references, pages_of_dma, no_references)
 
 /* Memory that Xen does not give back is lost, and nothing else is. */
 static void lost_buffer_is_counted(void)
@@ -922,8 +956,12 @@ static const struct xt_test tests[] = {
 	       isolated_allocations),
 	DEVICE("any allocation may fail where a list is mapped for a device",
 	       list_allocations),
+	DEVICE("any allocation may fail where parts of a list are copied",
+	       isolated_list_allocations),
 	DEVICE("any allocation for memory of a device may fail",
 	       memory_of_dma_allocations),
+	DEVICE("any allocation for pages of a device may fail",
+	       pages_of_dma_allocations),
 	POOL("scattered pages without address space come from the balloon",
 	     scattered_no_range),
 	POOL("a run without memory for its range is refused",
@@ -960,6 +998,8 @@ static const struct xt_test tests[] = {
 	DEVICE("references for a list may be refused", list_no_references),
 	DEVICE("references for memory of a device may be refused",
 	       memory_no_references),
+	DEVICE("references for pages of a device may be refused",
+	       pages_no_references),
 	BUFFER("a DMA buffer that Xen does not give back is counted",
 	       lost_buffer_is_counted),
 	DEVICE("what is held and cannot be noted is lost, and nothing else",

@@ -74,6 +74,7 @@ class SplatTest(unittest.TestCase):
         # Only what comes after, once, and by its own message.
         self.assertEqual(find_splats(WARN + said), [WARN[1]])
         self.assertEqual(find_splats(said + WARN + WARN), [WARN[1]])
+        self.assertEqual(find_splats(said + said + WARN + WARN), [])
         caller = [*WARN[:3], WARN[3].replace("_x", "_y"), *WARN[4:]]
         said = ["# expect-splat: gnttab_y"]
         self.assertEqual(find_splats(said + caller), [WARN[1]])

@@ -77,10 +77,10 @@ def find_splats(lines):
                          if SPLAT.match(lines[after])), number)
         # Not in all of it: each function may be in a call trace.
         message = "\n".join(lines[number:last + 1])
-        announced = [want for want in expected if want in message]
-        for want in announced:
-            expected.remove(want)
-        if not announced:
+        announced = next((want for want in expected if want in message), None)
+        if announced:
+            expected.remove(announced)
+        else:
             splats.append(lines[last].strip())
     return splats
 
