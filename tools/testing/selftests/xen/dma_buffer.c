@@ -247,7 +247,7 @@ static bool can_be_mapped(uint32_t *ref)
 static void buffer_of_another_driver_is_granted(void)
 {
 	enum { NR = 16 };
-	uint32_t refs[NR], i;
+	uint32_t refs[2 * NR + 1], i;
 	int gntdev, buf, ret;
 	void *mem;
 
@@ -286,7 +286,7 @@ static void buffer_of_another_driver_is_granted(void)
 		XT_CHECK(!can_be_mapped(&refs[i]), "page %u is granted yet", i);
 }
 
-/* Those who map it go on with it; what they map is held until they are done. */
+/* Those who map it go on with it until they are done. */
 static void buffer_in_use_is_released_later(void)
 {
 	enum { NR = 4 };

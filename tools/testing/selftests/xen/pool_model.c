@@ -10,7 +10,9 @@
  */
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -352,6 +354,8 @@ static void many_at_once(void)
 		XT_CHECK(pid >= 0, "fork: %s", strerror(errno));
 		if (pid)
 			continue;
+		/* It is the parent that is ended when it takes too long. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		seed ^= (uint64_t)i << 32;
 		random_operations(true);
 		fflush(stdout);

@@ -7,7 +7,7 @@ from . import ktap, proc, say, splat
 from .errors import Failure
 
 # What the tests say then, which is no reason to skip them in here.
-NO_MODULE = re.compile(r"(?:SKIP|skipped:) no /dev/test_xen_\w+:")
+NO_DEVICE = re.compile(r"\bno /dev/(?:test_xen_\w+|udmabuf):")
 # The other modes measure, and test nothing.
 TESTING = ("selftests", "kunit", "domains", "device_dma", "virtio_blk")
 MEASURE = re.compile(r"^MEASURE ([\w.]+) (?:(-?\d+)|skip ?(.*))\s*$")
@@ -91,9 +91,9 @@ class Boot:
                           proc.tail_of(self.log))
         for found in splat.find_splats(self.lines)[:5]:
             self.problems.append(f"on the console: {found}")
-        if any(NO_MODULE.search(line) for line in self.lines):
-            self.problems.append("a test module could not be loaded, so that "
-                                 "tests were skipped")
+        if any(NO_DEVICE.search(line) for line in self.lines):
+            self.problems.append("a device for tests is missing, so that "
+                                 "some were skipped")
         if status == 3 or status is None:
             self.problems.append(
                 f"the guest did not end within {self.limit} s")

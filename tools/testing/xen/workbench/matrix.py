@@ -133,7 +133,8 @@ def rows(bench):
     yield slow("checked", with_checkers)
     yield Row(with_checkers,
               Boot(bench, with_checkers, "matrix-checked-domains", xen=xen,
-                   mode="domains", limit=2 * LIMIT, kargs=FEWER,
+                   mode="domains", limit=2 * LIMIT,
+                   kargs=f"{FEWER} xentest.timeout={LIMIT // 2}",
                    extra=["-d", "1", "-u", "xentest.run=domains"]))
     yield checked("ubsan")
     kmemleak = checked("kmemleak", "fault-injection")

@@ -10,7 +10,7 @@ from .ktap import Result
 
 CALLS = 1_000_000
 # Each takes long on a kernel with checkers.
-CHECKED_CALLS = 200_000
+SLOW_CALLS = 200_000
 HOST = "logic on this machine"
 # What is run in turn, and in which layout.
 TURNS = (
@@ -36,7 +36,7 @@ def calls_of(lines):
 
 def _boot(bench, kernel, number, turn):
     program, layout = turn
-    calls = CHECKED_CALLS if kernel.name == "checked" else CALLS
+    calls = SLOW_CALLS if kernel.name == "checked" else CALLS
     (boot,) = bench.testing(
         f"soak-{number}-{program}-{kernel.name}", kernel, layout, limit=LIMIT,
         kargs=f"xentest.test={program} xentest.timeout={LIMIT // 2} "

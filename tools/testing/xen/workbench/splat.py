@@ -25,7 +25,7 @@ SPLAT = re.compile(PREFIX + r"""(?:
     | -+\[\scut\shere | unreferenced\sobject
     | page\sdumped\sbecause | Bad\spage\s | pagealloc:\s
     | sysfs:\scannot\screate | \S+:\spage\sallocation\sfailure
-    | xen:grant_table:\s(?:leaking|live_grants)
+    | xen:grant_table:\sleaking
     | \S+:\sbuffers\sof\sa\sdevice\sare\sstill\smapped
     | Badness | scheduling\swhile\satomic
     | Assertion\s'.*'\sfailed | Xen\sBUG\sat | Panic\son\sCPU
@@ -33,6 +33,9 @@ SPLAT = re.compile(PREFIX + r"""(?:
     | Hardware\sDom0\scrashed | Domain\s\d+\scrashed
     | d\d+v\d+:\scrashed
     )""", re.VERBOSE)
+# What has an end mark, and all else that belongs to it before that
+BEGIN = re.compile(r"cut here|BUG|WARNING|Unable to handle|Internal error"
+                   r"|UBSAN:|Kernel panic")
 END = re.compile(r"---\[ end trace|={40,}|---\[ end Kernel panic")
 EXPECT = re.compile(r"expect-splat: *(.*\S)")
 CRASH = re.compile(r"Kernel panic|Internal error:|kernel BUG at")
@@ -63,11 +66,9 @@ def find_splats(lines):
     expected, splats = [], []
     skip_until = -1
     for number, text in enumerate(lines):
-        if number <= skip_until:
-            continue
         if match := EXPECT.search(text):
             expected.append(match[1])
-        if not SPLAT.match(text):
+        if number <= skip_until or not SPLAT.match(text):
             continue
         skip_until = _end_of_block(lines, number)
         last = number
@@ -87,6 +88,8 @@ def find_splats(lines):
 
 def _end_of_block(lines, start):
     """A splat goes on to its end mark; without one it is a single line."""
+    if not BEGIN.search(lines[start]):
+        return start
     for number in range(start + 1, min(start + BLOCK, len(lines))):
         if END.search(lines[number]):
             return number
