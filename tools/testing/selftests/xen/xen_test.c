@@ -98,6 +98,9 @@ void xt_expect_splat(const char *substring)
 
 	if (xt_boot_param("xentest.unannounced"))
 		return;
+	/* What was printed is on its way, in the midst of which this would come. */
+	fflush(stdout);
+	usleep(300 * 1000);
 	snprintf(line, sizeof(line), "# expect-splat: %s\n", substring);
 	xt_write_file("/dev/kmsg", line);
 }
