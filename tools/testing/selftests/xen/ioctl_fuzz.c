@@ -554,6 +554,7 @@ static void end(struct caller *c)
 static void choose(void)
 {
 	const char *calls = xt_boot_param("xentest.calls");
+	uint64_t bytes = xt_meminfo("MemAvailable") * 1024 / 2;
 	char limit[16];
 
 	if (calls)
@@ -570,7 +571,9 @@ static void choose(void)
 	/* As often as a buffer is granted it is mapped for DMA. */
 	xt_expect_splat("overlapping mappings of cacheline");
 	/* Not so many that no memory is left. */
-	snprintf(limit, sizeof(limit), "%u", xt_pages_in(256UL << 20));
+	if (bytes > 256UL << 20)
+		bytes = 256UL << 20;
+	snprintf(limit, sizeof(limit), "%u", xt_pages_in(bytes));
 	xt_set_param("xen_gntalloc", "limit", limit);
 }
 
