@@ -65,6 +65,10 @@ class SplatTest(unittest.TestCase):
         for text in SINGLE:
             self.assertEqual(find_splats(["before", text, "after"]), [text])
 
+    def test_one_line_hides_no_other(self):
+        line = "[    1.000000] refcount_t: underflow; use-after-free."
+        self.assertEqual(find_splats([line, *WARN]), [line, WARN[1]])
+
     def test_innocent(self):
         self.assertEqual(find_splats(INNOCENT), [])
 

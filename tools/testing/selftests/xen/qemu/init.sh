@@ -48,7 +48,7 @@ mount -t tmpfs none /dev/shm
 [ -d /proc/xen ] && mount -t xenfs none /proc/xen 2>/dev/null
 hostname xentest
 
-# Otherwise it tells of the first error only.
+# By default CONFIG_DMA_API_DEBUG tells of the first error only.
 echo 1 2>/dev/null >/sys/kernel/debug/dma-api/all_errors
 
 run=selftests
