@@ -835,8 +835,8 @@ static void dmabuf_is_not_unmapped(void)
 
 static void own_dmabuf_is_not_imported(void)
 {
-	struct ioctl_gntdev_dmabuf_imp_to_refs *arg;
 	struct xt_grants grants;
+	uint32_t refs[4];
 	int fd, buf, ret;
 
 	ret = xt_grants_new(&grants, 4, true);
@@ -844,13 +844,8 @@ static void own_dmabuf_is_not_imported(void)
 	fd = xt_gntdev_open();
 	buf = xt_dmabuf_new(fd, &grants, 0);
 	XT_CHECK(buf >= 0, "dma-buf: %s", strerror(-buf));
-	arg = calloc(1, sizeof(*arg) + 4 * sizeof(arg->refs[0]));
-	XT_CHECK(arg, "no memory");
-	arg->fd = buf;
-	arg->count = 4;
-	arg->domid = xt_own_domid();
-	ret = ioctl(fd, IOCTL_GNTDEV_DMABUF_IMP_TO_REFS, arg);
-	XT_CHECK(ret < 0 && errno == EINVAL, "import: %d", ret);
+	ret = xt_dmabuf_import(fd, buf, xt_own_domid(), 4, refs);
+	XT_CHECK(ret == -EINVAL, "import: %d", ret);
 }
 
 /* More than any grant table has references for, unless it is a large one. */
