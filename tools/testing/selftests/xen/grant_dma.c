@@ -1094,24 +1094,30 @@ static void rebinding_under_load(void)
 	/* Enough for a page each to stand out from what comes and goes. */
 	const uint32_t enough = 250;
 	uint32_t nr = 5;
-	int before, after;
-	long lost;
+	int before, after, i;
+	long lost, allowed;
 
 	/* What is allocated only once is there from the second time on. */
 	rebind_under_load(dev, other, &nr);
 	rebind(other);
 	before = free_refs();
-	nr = enough;
-	lost = rebind_under_load(dev, other, &nr);
+	/*
+	 * Less than a page each time, by far.  What caches of the kernel keep
+	 * can be as much once, but not again; what is leaked is leaked again.
+	 */
+	for (i = 0; i < 3; i++) {
+		nr = enough;
+		lost = rebind_under_load(dev, other, &nr);
+		allowed = nr * (long)xt_page_size() / 1024 / 2;
+		ksft_print_msg("after %u times %ld KiB less\n", nr, lost);
+		if (nr < enough || lost < allowed)
+			break;
+	}
 	rebind(other);
 	after = free_refs();
-	ksft_print_msg("%d references were free, after %u times %d; %ld KiB less\n",
-		       before, nr, after, lost);
 	XT_CHECK(after == before, "%d references were free, now %d", before,
 		 after);
-	/* Less than a page each time, by far. */
-	XT_CHECK(nr < enough || lost < nr * (long)xt_page_size() / 1024 / 2,
-		 "%ld KiB are lost", lost);
+	XT_CHECK(i < 3, "%ld KiB are lost", lost);
 }
 
 static void features_are_required(void)
