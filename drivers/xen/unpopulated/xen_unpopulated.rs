@@ -41,6 +41,7 @@ mod growth;
 mod index;
 mod page_list;
 mod pool;
+mod random_test;
 mod ready;
 
 use chunk::PassedPage;
