@@ -24,6 +24,7 @@ typedef uint32_t grant_ref_t;
 #define NR		64	/* pages of a request */
 #define MOST		2000	/* faults in one call */
 #define MAX_TOTAL	(16UL << 20)	/* bytes of the pool, then it shrinks */
+#define LARGER		8	/* times that, if no allocation fails */
 #define SMALL_STEP	(2UL << 20)	/* bytes that it grows by at least */
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define DEBUGFS		"/sys/kernel/debug/"
@@ -58,6 +59,7 @@ struct fault {
 
 static int fd = -1, devices = -1, filler = -1, fail_fd = -1;
 static int run;
+static bool allocations_fail;
 
 /* Faults */
 static unsigned long address_of(const char *symbol)
@@ -313,6 +315,7 @@ static uint32_t survive(const struct entry *entry, const struct fault *fault)
 		xt_skip("with large pages there are too few ranges to lose some");
 
 	prepare_fault(fault);
+	allocations_fail = !fault->function;
 	/* What is allocated only once is there from the second time on. */
 	if (entry->prepare)
 		entry->prepare();
@@ -370,9 +373,14 @@ static void use_up_pool(void)
 	uint64_t max = 2 * xt_growth_step();
 	long free;
 
-	/* A pool grows by as much as it has: each page of that may fail. */
+	/*
+	 * A pool grows by as much as it has: each page of that may fail. Where
+	 * none does, it is waiting for chunks to go that takes time.
+	 */
 	if (max < MAX_TOTAL)
 		max = MAX_TOTAL;
+	if (!allocations_fail)
+		max *= LARGER;
 	open_module();
 	xt_set_param("xen_unpopulated", "give_back", "0");
 	if (xt_stat("total") * xt_page_size() > max)
