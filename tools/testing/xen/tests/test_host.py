@@ -67,11 +67,12 @@ class CopyTest(unittest.TestCase):
             self.assertTrue((self.host.dir / name).exists(), name)
 
     def test_logic_is_what_has_no_unsafe_code(self):
-        # Of the pool there is no other, of grants cache.rs is one more.
+        # Of the pool there is no other, of grants cache.rs is one more. What is
+        # a test throughout has nothing to mutate.
         folder = host.REPO / "drivers/xen"
         safe = {str(path.relative_to(host.REPO))
                 for path in folder.rglob("*.rs")
-                if "unsafe" not in path.read_text().replace(
+                if not path.stem.endswith("_test") and "unsafe" not in path.read_text().replace(
                     "no `unsafe`", "")}
         self.assertEqual(safe - set(host.MUTATED), set())
 

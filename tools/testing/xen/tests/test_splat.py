@@ -89,7 +89,7 @@ class SplatTest(unittest.TestCase):
         self.assertEqual(find_splats(said + WARN + other), other)
 
     def test_mute(self):
-        asked = "vmtest: no end yet, asking where it is"
+        asked = "vmtest: asking where it is, there is no end yet"
         before = ["(XEN) Freed 368kB init memory.", asked]
         self.assertTrue(mute(before))
         self.assertFalse(mute(before[:1]))

@@ -41,7 +41,7 @@ EXPECT = re.compile(r"expect-splat: *(.*\S)")
 CRASH = re.compile(r"Kernel panic|Internal error:|kernel BUG at")
 BLOCK = 60
 LIVELOCK = "Pending irq="
-ASKED = "vmtest: no end yet"
+ASKED = "vmtest: asking where it is"
 
 
 def livelocked(lines):

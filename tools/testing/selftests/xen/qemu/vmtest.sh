@@ -268,19 +268,39 @@ fi
 # asked for its blocked tasks and for what its CPUs do, by SysRq (which is Ctrl-O
 # on a console of Xen); and in case that it does not answer, Xen is asked for its
 # registers.
+#
+# The emulator, and Xen in it, may stop as a whole. Then nothing is printed, and
+# Xen does not even answer when its console is switched, there and back: there is
+# nothing to wait for.
 ask_where()
 {
 	begin=$(($(date +%s) + limit - (limit > 30 ? 15 : 5)))
 	while kill -0 "$qemu" 2>/dev/null; do
 		if [ "$(date +%s)" -ge "$begin" ]; then
-			echo "vmtest: no end yet, asking where it is" >&2
+			echo "vmtest: asking where it is, there is no end yet" >&2
 			printf '\0178\017w\017l' >&3
 			sleep 2
 			printf '\001\001\0010' >&3
 			break
 		fi
+		if [ -n "$hypervisor" ] && is_silent; then
+			echo "vmtest: asking where it is, nothing is printed" >&2
+			printf '\001\001\001\001\001\001' >&3
+			sleep 10
+			if is_silent; then
+				echo "vmtest: there is no answer" >&2
+				kill "$qemu"
+				break
+			fi
+		fi
 		sleep 1
 	done
+}
+
+# Whether there has been no line for three minutes.
+is_silent()
+{
+	[ -n "$(find "$work/line" -mmin +3)" ]
 }
 
 console=$work/console
@@ -290,9 +310,11 @@ mkfifo "$console" "$keys"
 exec 3<>"$keys"
 timeout -k 5 "$limit" qemu-system-aarch64 "$@" <&3 3>&- >"$console" 2>&1 &
 qemu=$!
+echo >"$work/line"
 ask_where >/dev/null &
 done=1
 while IFS= read -r text; do
+	echo >"$work/line"
 	printf '%s\n' "$text"
 	case $text in
 	*"xentest: done"*) done=0 ;;
