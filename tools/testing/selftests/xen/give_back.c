@@ -328,7 +328,6 @@ static void eat(void)
 	static void *pieces[16384];
 	size_t nr = 0, i;
 
-	xt_write_file("/proc/self/oom_score_adj", "1000");
 	for (;;) {
 		while (nr < ARRAY_SIZE(pieces) &&
 		       xt_meminfo("MemAvailable") > FEW_KIB / 2) {
@@ -350,6 +349,8 @@ static void use_up_memory(void)
 {
 	pid_t pid;
 
+	/* Nobody else is to be killed, nor before a new one has begun. */
+	xt_write_file("/proc/self/oom_score_adj", "1000");
 	for (;;) {
 		pid = fork();
 		if (!pid)
