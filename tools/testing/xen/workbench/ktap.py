@@ -142,7 +142,7 @@ def _walk(test, path, result, status):
             for sub in test.subtests))
         if not own_failure:
             return
-    full = ": ".join(path) or "(nothing)"
+    full = ": ".join(path) or "a test that has no result"
     if test.status == status.SUCCESS and XFAIL.strip() in test.name:
         result.xfail += 1
         result.xfails.append(full)
