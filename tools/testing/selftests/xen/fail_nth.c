@@ -375,11 +375,12 @@ static void use_up_pool(void)
 
 	/*
 	 * A pool grows by as much as it has: each page of that may fail. Where
-	 * none does, it is waiting for chunks to go that takes time.
+	 * none does, it is waiting for chunks to go that takes time, but with
+	 * large pages there is no room for more.
 	 */
 	if (max < MAX_TOTAL)
 		max = MAX_TOTAL;
-	if (!allocations_fail)
+	if (!allocations_fail && xt_growth_step() <= SMALL_STEP)
 		max *= LARGER;
 	open_module();
 	xt_set_param("xen_unpopulated", "give_back", "0");

@@ -3,7 +3,7 @@
 
 import unittest
 
-from workbench.splat import find_splats, livelocked, mute
+from workbench.splat import find_splats, livelocked, mute, slept
 
 WARN = """\
 [    2.100000] ------------[ cut here ]------------
@@ -94,6 +94,17 @@ class SplatTest(unittest.TestCase):
         self.assertTrue(mute(before))
         self.assertFalse(mute(before[:1]))
         self.assertFalse(mute(before + ["(XEN) *** Serial input to Xen"]))
+
+    def test_slept(self):
+        asked = ("vmtest: asking where it is, nothing is printed; "
+                 "expect-splat: rcu: INFO: rcu_sched")
+        stall = ("[  284.070182] rcu: INFO: rcu_sched self-detected stall on "
+                 "CPU")
+        self.assertEqual(slept([asked, stall]), 1)
+        self.assertEqual(slept(["vmtest: asking where it is, there is no end "
+                                "yet"]), 0)
+        self.assertEqual(find_splats([asked, stall]), [])
+        self.assertEqual(find_splats([stall, asked]), [stall])
 
     def test_livelock(self):
         self.assertTrue(livelocked(["(XEN)   Pending irq=1"] * 100))

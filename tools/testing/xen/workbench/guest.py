@@ -60,6 +60,9 @@ class Boot:
                 say.line(f"    guest {self.name}: {why} (known, see README); "
                          "once more")
                 status = self._once()
+            if times := splat.slept(self.lines):
+                say.line(f"    guest {self.name}: {times} times nothing was "
+                         "printed until a key was pressed (see README)")
             self._judge(status)
         return self
 

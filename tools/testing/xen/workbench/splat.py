@@ -41,7 +41,9 @@ EXPECT = re.compile(r"expect-splat: *(.*\S)")
 CRASH = re.compile(r"Kernel panic|Internal error:|kernel BUG at")
 BLOCK = 60
 LIVELOCK = "Pending irq="
+# What vmtest.sh says when it presses a key, for one reason or the other
 ASKED = "vmtest: asking where it is"
+SILENT = f"{ASKED}, nothing is printed"
 
 
 def livelocked(lines):
@@ -59,6 +61,11 @@ def mute(lines):
         asked = asked or text.startswith(ASKED)
         answered = answered or (asked and text.startswith("(XEN)"))
     return asked and not answered
+
+
+def slept(lines):
+    """How often nothing was printed until the harness pressed a key."""
+    return sum(text.startswith(SILENT) for text in lines)
 
 
 def find_splats(lines):
