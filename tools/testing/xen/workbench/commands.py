@@ -305,6 +305,12 @@ def _test_boots(bench, kernels):
             boots.append(("a warning that is not announced",
                           PlantedBoot(bench, kernel, "rust-planted",
                                       xen=bench.hypervisor.stock)))
+            # It takes longest, so that others can follow it.
+            if bench.hypervisor.debug:
+                boots.append(("kselftests, Rust kernel, debug build of Xen",
+                              Boot(bench, kernel, "rust-debug-xen",
+                                   xen=bench.hypervisor.debug,
+                                   limit=bench.menu.number("TIME_LIMIT"))))
         for layout in _layouts(bench):
             for boot in bench.testing(impl, kernel, layout):
                 boots.append((f"kselftests, {name} kernel, layout {layout}",
@@ -315,11 +321,6 @@ def _test_boots(bench, kernels):
                            limit=bench.menu.number("TIME_LIMIT"),
                            extra=["-X", "gnttab_max_frames=2"],
                            kargs="xentest.test=grant_dma")))
-        if impl == "rust" and bench.hypervisor.debug:
-            boots.append(("kselftests, Rust kernel, debug build of Xen",
-                          Boot(bench, kernel, "rust-debug-xen",
-                               xen=bench.hypervisor.debug,
-                               limit=bench.menu.number("TIME_LIMIT"))))
     return boots
 
 
