@@ -122,8 +122,11 @@ static void frontend_lets_go_first(void)
 		unmap_grants(fd, mem);
 	}
 	wait_for_refs(before);
-	/* Without address space the pages are of the balloon, which is slow. */
-	for (i = 0; i < 100; i++) {
+	/*
+	 * Without address space the pages are of the balloon, which waits for up
+	 * to 32 seconds before it tries again.
+	 */
+	for (i = 0; i < 400; i++) {
 		lost = before_kib - xt_free_kib() - xt_memmap_kib();
 		if (lost < allowed)
 			break;

@@ -47,6 +47,16 @@ class LinesTest(unittest.TestCase):
         self.assertIn("ok 2 selftests: xen: plain.sh", lines)
         self.assertIn("(XEN) d0v1 Forwarding AES operation", lines)
 
+    def test_result_within_a_line(self):
+        kernel = "[  157.596925] xen:grant_table: max_grant_frames limit="
+        for result in ("# ok 25 binding again", "# not ok 3 other",
+                       "not ok 4 selftests: xen: last # exit=1"):
+            self.assertEqual(
+                ktap.console_lines(f"{kernel}{result}\n64 count=3"),
+                [kernel, result, "64 count=3"])
+        kunit = "[    8.299594]     ok 1 a_test"
+        self.assertEqual(ktap.console_lines(kunit), [kunit])
+
     def test_nesting(self):
         lines = ktap.ktap_lines(ktap.console_lines(CONSOLE))
         self.assertEqual(lines[0], "KTAP version 1")

@@ -12,6 +12,9 @@ import sys
 from dataclasses import dataclass, field
 
 NOISE = re.compile(r"(?<=.)(\(XEN\) |\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? )")
+RESULT_WITHIN = re.compile(
+    r"((?:\(XEN\) |\[ *\d+\.\d{6}\] ).*?[^\s#].*?)"
+    r"((?:# )+(?:not )?ok \d+ .*|(?:not )?ok \d+ selftests: .*)")
 RESULT = re.compile(r"^( *)(ok|not ok) (\d+)(?: -)?(?: (.*?))?"
                     r"(?: ?# (XFAIL|SKIP|TODO)\b:? ?(.*))?$", re.IGNORECASE)
 XFAIL = " [XFAIL]"
@@ -65,6 +68,10 @@ def console_lines(text):
             continue
         if carry and not re.match(r"\(XEN\) |\[ *\d+\.\d{6}\]", raw):
             raw, carry = carry + raw, ""
+        if within := RESULT_WITHIN.match(raw):
+            # Or a result is printed in the middle of the kernel's own line.
+            lines.append(within[1])
+            raw = within[2]
         lines.append(raw)
     if carry:
         lines.append(carry)
