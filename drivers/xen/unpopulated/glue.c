@@ -278,7 +278,6 @@ static struct attribute *statistics_attrs[] = {
 };
 
 static const struct attribute_group statistics_group = {
-	.name = "unpopulated",
 	.attrs = statistics_attrs,
 };
 
@@ -310,7 +309,9 @@ DEFINE_SHOW_ATTRIBUTE(ranges);
 
 static int __init unpopulated_statistics_init(void)
 {
+	struct kobject *kobj;
 	struct dentry *dir;
+	int ret;
 
 	if (!static_key_enabled(&xen_unpopulated_ready.key))
 		return 0;
@@ -318,6 +319,15 @@ static int __init unpopulated_statistics_init(void)
 	dir = debugfs_create_dir("xen_unpopulated", NULL);
 	debugfs_create_file("chunks", 0444, dir, NULL, &ranges_fops);
 
-	return sysfs_create_group(hypervisor_kobj, &statistics_group);
+	/* A group of hypervisor_kobj itself would have attributes of its type. */
+	kobj = kobject_create_and_add("unpopulated", hypervisor_kobj);
+	if (!kobj)
+		return -ENOMEM;
+
+	ret = sysfs_create_group(kobj, &statistics_group);
+	if (ret)
+		kobject_put(kobj);
+
+	return ret;
 }
 device_initcall(unpopulated_statistics_init);
