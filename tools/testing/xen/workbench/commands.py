@@ -342,10 +342,14 @@ def _checked_boots(bench, kernel):
 
 
 def _boots_64k(bench, kernel):
-    """The guests of the kernel with pages of 64 KiB."""
+    """The guests of the kernel with pages of 64 KiB.
+
+    Chunks are large then, and fail_nth waits for many of them to go.
+    """
+    limit = 2 * bench.menu.number("TIME_LIMIT")
     return [
         ("kselftests, 64K pages", *bench.testing("rust-64k", kernel,
-                                                 "default")),
+                                                 "default", limit=limit)),
         # What is for a larger machine
         ("kselftests, 64K pages, several regions",
          *bench.testing("rust-64k", kernel, "several",
