@@ -72,7 +72,8 @@ class CopyTest(unittest.TestCase):
         folder = host.REPO / "drivers/xen"
         safe = {str(path.relative_to(host.REPO))
                 for path in folder.rglob("*.rs")
-                if not path.stem.endswith("_test") and "unsafe" not in path.read_text().replace(
+                if not path.stem.endswith("_test")
+                and "unsafe" not in path.read_text().replace(
                     "no `unsafe`", "")}
         self.assertEqual(safe - set(host.MUTATED), set())
 

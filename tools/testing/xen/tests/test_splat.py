@@ -105,6 +105,7 @@ class SplatTest(unittest.TestCase):
                                 "yet"]), 0)
         self.assertEqual(find_splats([asked, stall]), [])
         self.assertEqual(find_splats([stall, asked]), [stall])
+        self.assertEqual(find_splats([asked] + 61 * ["ok"] + [stall]), [stall])
 
     def test_livelock(self):
         self.assertTrue(livelocked(["(XEN)   Pending irq=1"] * 100))

@@ -74,7 +74,9 @@ def find_splats(lines):
     skip_until = -1
     for number, text in enumerate(lines):
         if match := EXPECT.search(text):
-            expected.append(match[1])
+            # What a key brings to light comes at once.
+            end = number + BLOCK if text.startswith(SILENT) else len(lines)
+            expected.append((match[1], end))
         if number <= skip_until or not SPLAT.match(text):
             continue
         skip_until = _end_of_block(lines, number)
@@ -85,7 +87,8 @@ def find_splats(lines):
                          if SPLAT.match(lines[after])), number)
         # Not in all of it: each function may be in a call trace.
         message = "\n".join(lines[number:last + 1])
-        announced = next((want for want in expected if want in message), None)
+        announced = next((want for want in expected
+                          if want[0] in message and number <= want[1]), None)
         if announced:
             expected.remove(announced)
         else:

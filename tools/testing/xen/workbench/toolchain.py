@@ -19,8 +19,8 @@ FROM_BACKPORTS = """
     rustc rust-src rustfmt rust-clippy libelf-dev cargo
     libstd-rust-dev:arm64
 """.split()
-# QEMU is the suite's own, in which WFE does not sleep: in 11.1 it does, and a CPU
-# can miss the SEV by which another one lets go of a spinlock of Xen.
+# QEMU is the suite's own: under 11.1 guests stand still at times, with a CPU asleep
+# in the WFE of a spinlock of Xen.
 PACKAGES = """
     qemu-system-arm bindgen clang lld llvm gcc libc6-dev
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross make flex bison bc perl

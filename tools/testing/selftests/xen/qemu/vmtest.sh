@@ -269,11 +269,11 @@ fi
 # on a console of Xen); and in case that it does not answer, Xen is asked for its
 # registers.
 #
-# In between, a machine may stand still because of QEMU: in 11.1 a CPU that waits for
-# a spinlock of Xen sleeps in WFE, and can miss the SEV of the one that lets go of
-# it. Asking what all CPUs do wakes it if it takes interrupts then; RCU tells for how
-# long it slept, which it does by itself of a kernel that is awake. If not even Xen
-# answers, when its console is switched there and back, there is nothing to wait for.
+# In between, a machine may stand still: under QEMU 11.1 a CPU that waits for a
+# spinlock of Xen was found asleep in WFE. Asking what all CPUs do wakes it if it
+# takes interrupts then; RCU tells for how long it slept, which it does by itself of
+# a kernel that is awake. If not even Xen answers, when its console is switched there
+# and back, there is nothing to wait for.
 ask_where()
 {
 	begin=$(($(date +%s) + limit - (limit > 30 ? 15 : 5)))
