@@ -79,10 +79,10 @@ def rows(bench):
     c_kernel = bench.kernel_c()
     rust = bench.kernel_rust(seed=c_kernel)
 
-    def testing(name, kernel, *extra, **kwargs):
-        return Boot(bench, kernel, f"matrix-{name}", xen=xen,
-                    limit=kwargs.pop("limit",
-                                     bench.menu.number("TIME_LIMIT")),
+    limit = bench.menu.number("TIME_LIMIT")
+
+    def testing(name, kernel, *extra, limit=limit, **kwargs):
+        return Boot(bench, kernel, f"matrix-{name}", xen=xen, limit=limit,
                     extra=extra, **kwargs)
 
     def kunit(name, kernel, **kwargs):
@@ -110,17 +110,18 @@ def rows(bench):
     yield Row(rust, testing("memory-256M", rust, "-M", 256))
     yield Row(rust, testing("memory-6G", rust, layout="several"))
     yield Row(rust, testing("no-regions", rust, layout="none"))
-    yield NativeRow(rust, Boot(bench, rust, "matrix-native",
-                              limit=bench.menu.number("TIME_LIMIT")))
+    yield NativeRow(rust, Boot(bench, rust, "matrix-native", limit=limit))
     for name, values in COMBINATIONS.items():
         kernel = Kernel(bench, name, [BASE, DISK],
                         {**machine, **dict(zip(SWITCHES, values))}, c_kernel)
         yield Row(kernel, testing(name, kernel), kunit(name, kernel))
-    for size, extra in (("16K", ("-m", "max", "-d", "1")), ("64K", ())):
+    # fail_nth waits for chunks to go, which are large where pages are.
+    for size, extra, times in (("16K", ("-m", "max", "-d", "1"), 1),
+                               ("64K", (), 2)):
         name = f"rust-{size.lower()}"
         kernel = Kernel(bench, name, [BASE],
                         {f"ARM64_{size}_PAGES": "y", **switches})
-        yield Row(kernel, testing(name, kernel, *extra),
+        yield Row(kernel, testing(name, kernel, *extra, limit=times * limit),
                   kunit(name, kernel))
     gcc = Kernel(bench, "gcc", [BASE], {**machine, **switches},
                  make=("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-"))
