@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """make matrix: every configuration once, with the tests that fit it."""
 
-import fnmatch
 import time
 
 from . import report, say
@@ -13,6 +12,7 @@ from .guest import Boot
 from .kernel import SWITCHES, Kernel
 from .ktap import Result
 from .menu import CONFIGS
+from .settings import matching
 
 # Which parts are in Rust; the DMA buffers need the pool. The other two of the
 # six combinations are the C and the Rust kernel.
@@ -155,8 +155,7 @@ def matrix(settings):
     start = time.monotonic()
     target = settings.out / "matrix.json"
     target.unlink(missing_ok=True)
-    chosen = [name for name in NAMES
-              if fnmatch.fnmatchcase(name, settings.row or "*")]
+    chosen = matching(NAMES, settings.row or "*")
     if not chosen:
         raise Failure(f"ROW={settings.row} is no row of the matrix",
                       "give one of " + ", ".join(NAMES))

@@ -7,7 +7,6 @@ changes one line, most of them at the border between Rust and C, of which the
 tools on the host see little.
 """
 
-import fnmatch
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from . import cache, say
 from .bench import Bench
 from .errors import Failure
 from .kernel import MAKE
-from .settings import HERE
+from .settings import HERE, matching
 
 FOLDER = HERE / "mutants"
 HEADERS = ("Test", "Layout", "Ends")
@@ -112,10 +111,8 @@ def choose(mutants, pattern):
     """Those with a name that matches; all without a pattern."""
     if not pattern:
         return mutants
-    words = pattern.replace(",", " ").split()
-    chosen = [mutant for mutant in mutants
-              if any(fnmatch.fnmatchcase(mutant.name, word)
-                     for word in words)]
+    names = matching([mutant.name for mutant in mutants], pattern)
+    chosen = [mutant for mutant in mutants if mutant.name in names]
     if not chosen:
         raise Failure(f"MUTANT={pattern}: there is no such mutant",
                       f"see {FOLDER}")

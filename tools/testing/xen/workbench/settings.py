@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the user chose on the command line or in the environment, checked."""
 
+import fnmatch
 import os
 import pathlib
 
@@ -10,6 +11,13 @@ from .errors import Failure
 REPO = pathlib.Path(__file__).resolve().parents[4]
 HERE = REPO / "tools/testing/xen"
 IMPLS = ("c", "rust")
+
+
+def matching(names, patterns):
+    """The names that one of the patterns, apart by commas or spaces, matches."""
+    words = patterns.replace(",", " ").split()
+    return [name for name in names
+            if any(fnmatch.fnmatchcase(name, word) for word in words)]
 
 
 class Settings:
