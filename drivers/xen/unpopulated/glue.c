@@ -33,7 +33,7 @@
 
 #define MAX_IDLE_SECONDS (24 * 60 * 60)
 
-/* Pages to subtract from the memory count when setting balloon target. */
+/* For balloon_init(): how much of get_num_physpages() is not memory. */
 unsigned long xen_unpopulated_pages __initdata;
 
 /* Until the pool is ready, pages are ballooned ones. */
@@ -46,10 +46,8 @@ static struct page *donated;
 static bool accept_donations;
 
 /*
- * If arch is not happy with system "iomem_resource" being used for
- * the region allocation it can provide it's own view by creating specific
- * Xen resource with unused regions of guest physical address space provided
- * by the hypervisor.
+ * Where pages are put: in gaps of the address map that Linux knows, unless an
+ * arch is told by Xen which addresses are unused.
  */
 int __weak __init arch_xen_unpopulated_init(struct resource **res)
 {
@@ -91,10 +89,9 @@ bool xen_unpopulated_is_pv(void)
 
 #ifdef CONFIG_XEN_HAVE_PVMMU
 /*
- * memremap_pages() will build page tables for the new pages, so the p2m must
- * contain invalid entries for the right, non-present PTEs to be written. If
- * something fails later, the identity entries are not restored since the range
- * is known not to conflict with any device.
+ * The PTEs that memremap_pages() writes are made from the p2m: an invalid entry
+ * has them not present. It stays if memremap_pages() fails, as there is no
+ * device in the range that would need an identity entry.
  */
 int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages)
 {
