@@ -262,12 +262,11 @@ impl Device {
     pub(crate) fn retire(&self) {
         drop(self.cache.drain());
 
-        let bounced = mem::take(&mut *self.bounced.lock());
-        if !bounced.is_empty() {
-            // The driver has left buffers mapped, so that the backend can still get at these.
+        if self.maps.load(Relaxed) != 0 {
             pr_warn!("buffers of a device are still mapped\n");
-            mem::forget(bounced);
         }
+        // The backend can still get at what the driver has left mapped.
+        mem::forget(mem::take(&mut *self.bounced.lock()));
     }
 
     /// Gets references where there are no others than those in the cache.

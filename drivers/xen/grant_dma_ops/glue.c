@@ -60,14 +60,13 @@ static bool is_isolated(struct device *dev)
 
 static bool is_own(struct page *page)
 {
-	unsigned long pfn = page_to_pfn(page);
-
 	/* Unpopulated pages, and memory of other devices. */
 	if (is_zone_device_page(page))
 		return false;
 
-	/* The flag means other things too, so look the frame up. */
-	return !PageForeign(page) || pfn_to_bfn(pfn) == pfn;
+	/* The flag means other things too, so look whose the frame is. */
+	return !PageForeign(page) ||
+	       __pfn_to_mfn(page_to_xen_pfn(page)) == INVALID_P2M_ENTRY;
 }
 
 /*
@@ -119,7 +118,8 @@ phys_addr_t xen_grant_dma_plain_phys(struct page *page, unsigned long nr_pages)
 /*
  * Keep a page that a backend has access to from being given to someone else
  * after whoever owns it has freed it. Pages without a reference count of their
- * own, such as those of kmalloc(), can't be kept.
+ * own can't be kept: those of kmalloc(), and all but the first of a block that
+ * is not a folio.
  */
 bool xen_grant_dma_pin(unsigned long pfn)
 {
@@ -255,6 +255,19 @@ static void release(struct device *dev, void *res)
 		xen_grant_dma_destroy(reg->ops);
 }
 
+/* A device has one registration with a backend, and on top of it a refusal. */
+static int is_refusal(struct device *dev, void *res, void *data)
+{
+	struct registration *reg = res;
+
+	return !reg->ops;
+}
+
+static int has_backend(struct device *dev, void *res, void *data)
+{
+	return !is_refusal(dev, res, data);
+}
+
 static void install(struct registration *reg, const struct dma_map_ops *ops)
 {
 	struct device *dev = reg->dev;
@@ -276,11 +289,15 @@ static void install(struct registration *reg, const struct dma_map_ops *ops)
  */
 static int set_up(struct device *dev, u32 backend)
 {
-	struct registration *reg = devres_find(dev, release, NULL, NULL);
+	struct registration *reg = devres_find(dev, release, has_backend, NULL);
 	const struct dma_map_ops *ops;
 
-	if (reg && reg->ops)
-		return reg->backend == backend ? 0 : -EBUSY;
+	if (reg && reg->backend != backend)
+		return -EBUSY;
+	if (reg) {
+		devres_release(dev, release, is_refusal, NULL);
+		return 0;
+	}
 
 	/*
 	 * Without a driver nothing would take the operations away again, and
@@ -293,8 +310,7 @@ static int set_up(struct device *dev, u32 backend)
 	if (IS_ERR(ops))
 		return PTR_ERR(ops);
 
-	if (reg)
-		devres_release(dev, release, NULL, NULL);
+	devres_release(dev, release, is_refusal, NULL);
 
 	reg = devres_alloc(release, sizeof(*reg), GFP_KERNEL);
 	if (!reg) {
@@ -320,7 +336,7 @@ static void refuse(struct device *dev)
 	if (dev->dma_ops == &refusing_ops)
 		return;
 
-	/* Where it can't be undone, arch code will when a driver is bound. */
+	/* Where nothing can take it back it stays until the device is set up. */
 	reg = dev->driver ? devres_alloc(release, sizeof(*reg), GFP_KERNEL) :
 			    NULL;
 	if (!reg) {
@@ -403,20 +419,15 @@ static int parse_iommu_map(struct device_node *np, u32 rid, u32 *backend)
 
 static struct device_node *get_node(struct device *dev)
 {
-	struct pci_bus *bus;
+	struct device *controller;
 
 	if (!dev_is_pci(dev))
 		return of_node_get(dev->of_node);
 
-	/* The host bridge at the root has the map. */
-	bus = to_pci_dev(dev)->bus;
-	while (!pci_is_root_bus(bus))
-		bus = bus->parent;
+	/* It is the controller of the root bus whose node has the map. */
+	controller = pci_find_host_bridge(to_pci_dev(dev)->bus)->dev.parent;
 
-	if (!bus->bridge->parent)
-		return NULL;
-
-	return of_node_get(bus->bridge->parent->of_node);
+	return controller ? of_node_get(controller->of_node) : NULL;
 }
 
 static int get_backend(struct device *dev, u32 *backend)

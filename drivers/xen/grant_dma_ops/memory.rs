@@ -43,12 +43,16 @@ fn frame_at(phys: PhysAddr) -> Gfn {
 }
 
 /// Returns the address of a frame in the linear map.
+///
+/// # Safety
+///
+/// There must be pages of the memory map from `phys` to the end of the frame.
 #[inline]
-fn frame_address(phys: PhysAddr, frame: u32) -> *mut u8 {
+unsafe fn frame_address(phys: PhysAddr, frame: u32) -> *mut u8 {
     // CAST: Addresses have 64 bits here.
     let start = (phys as usize) - (phys as usize) % FRAME + frame as usize * FRAME;
 
-    // SAFETY: This is arithmetic on the address only.
+    // SAFETY: The frame is in such a page, as required from the caller.
     let first = unsafe { page::pfn_to_page(start >> PAGE_SHIFT) };
     // SAFETY: As above.
     let address: *mut u8 = unsafe { page::page_address(first) }.cast();
@@ -181,7 +185,10 @@ impl Buffer {
     /// Returns the address of a part of the buffer.
     #[inline]
     fn address(&self, part: Part) -> *mut u8 {
-        frame_address(self.phys, part.frame).wrapping_add(part.offset)
+        // SAFETY: By the type invariants the buffer lies in pages that exist, and the part in it.
+        let frame = unsafe { frame_address(self.phys, part.frame) };
+
+        frame.wrapping_add(part.offset)
     }
 }
 

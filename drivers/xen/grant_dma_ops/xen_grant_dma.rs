@@ -15,8 +15,8 @@
 //! - Memory that was allocated by way of the DMA API, and pages that buffers were copied to, are
 //!   kept until the backend lets go of them, which is looked at each second.
 //! - A buffer that was mapped belongs to the driver. The page is kept from being handed to someone
-//!   else where that is possible, which it is not with memory from `kmalloc()`. What the driver
-//!   does with the buffer from then on is exposed to the backend, and counted.
+//!   else where it has a reference count of its own, which memory from `kmalloc()` has not. What
+//!   the driver does with the buffer from then on is exposed to the backend, and counted.
 //!
 //! A frame is the least that can be granted. What else is in the frames that a buffer touches can
 //! be read by the backend, and changed if it may write to the buffer, unless the device is isolated
@@ -32,7 +32,7 @@
 //! - `run_map`: which references are idle.
 //! - `limits`: how many references a device may take.
 //! - `quarantine`: a list of what is still held.
-//! - `device`: all of that put together, under a lock.
+//! - `device`: all of that put together.
 //! - `cache`: references that a device keeps for itself.
 //! - `memory`: buffers, pages and copies.
 //! - `list`: scatterlists.
@@ -134,8 +134,10 @@ extern "C" fn xen_grant_dma_retry() -> bool {
     let held = QUARANTINE.lock().take();
     let held = held.retry();
     let mut list = QUARANTINE.lock();
+    // It is a walk through what has come meanwhile, not through all that is held.
+    let arrived = core::mem::replace(&mut *list, held);
 
-    list.append(held);
+    list.append(arrived);
     !list.is_empty()
 }
 
@@ -572,17 +574,17 @@ unsafe extern "C" fn sync_single_for_device(
     dev: *mut bindings::device,
     address: bindings::dma_addr_t,
     size: usize,
-    _dir: bindings::dma_data_direction,
+    dir: bindings::dma_data_direction,
 ) {
     let (Ok(span), Some((first, _))) = (Span::new(address, size), address::decode(address)) else {
         return;
     };
 
-    // This is done for a buffer that the device writes to as well: what it leaves out must be what
-    // the driver has there.
-    //
-    // SAFETY: As required from the caller.
-    unsafe { state(dev) }.0.sync_for_device(first, &span);
+    // The driver writes nothing to a buffer that the device does, which may be doing that now.
+    if dir != bindings::dma_data_direction::DMA_FROM_DEVICE {
+        // SAFETY: As required from the caller.
+        unsafe { state(dev) }.0.sync_for_device(first, &span);
+    }
 }
 
 /// Has the driver see what the device has written to the buffers of a list.

@@ -1359,6 +1359,8 @@ static void unparsable_node(void)
 static void unparsable_map(void)
 {
 	check_refused(get_device("0000:00:06.0"));
+	/* Two cells cannot be told of one in a range. */
+	check_refused(get_device("0000:00:07.0"));
 }
 
 static void domid_range(void)
@@ -1684,6 +1686,17 @@ static void check_sync(uint32_t dev, uint32_t buffer)
 	for (i = 50; i < 150; i++)
 		XT_CHECK(found[i] == 0x66, "byte %u is not for the device", i);
 	do_unmap(map.id, 0);
+
+	/* A device may be given again what it is just writing. */
+	map = do_map(dev, buffer, 100, 300, XGD_FROM_DEVICE, 0);
+	sync.id = map.id;
+	memset(expected, 0x77, 300);
+	XT_CHECK(!backend_write(map.dma, expected, 300), "write");
+	XT_CHECK(!call(XGD_IOC_SYNC, &sync), "sync for the device");
+	do_unmap(map.id, 0);
+	driver_read(buffer, 100, found, 300);
+	for (i = 0; i < 300; i++)
+		XT_CHECK(found[i] == 0x77, "byte %u of the device is lost", i);
 }
 
 /* A number of a device in debugfs; negative: there is none. */

@@ -206,7 +206,8 @@ grant_dma_node()
 grant_dma_pci()
 {
 	echo "$1 { iommu-map = <0x08 &gdt 0 1>, <0x18 &gdt 1 1>,"
-	echo "<0x20 &gdt 0x7fe8 0x10>, <0x30 &gdt_cells 0 0 1>; };"
+	echo "<0x20 &gdt 0x7fe8 0x10>, <0x30 &gdt_cells 0 0 1>,"
+	echo "<0x38 &gdt_cells 0 0 8>; };"
 }
 
 # Xen takes stream IDs from a node's own property alone, so that the one of the
@@ -233,7 +234,7 @@ elif [ -n "$holes$domu" ] || command -v dtc >/dev/null; then
 		echo "$0: cannot make the device tree of layout $name" >&2
 		exit 2
 	fi
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2 3 4 5 6 7; do
 		set -- "$@" -device "pci-testdev,addr=$i"
 	done
 	set -- "$@" -kernel "$hypervisor" -dtb "$work/own.dtb" \
