@@ -40,7 +40,7 @@ pub const XEN_PFN_PER_PAGE: usize = 1 << (PAGE_SHIFT - XEN_PAGE_SHIFT);
 ///
 /// let first = Gfn::new(0x100);
 ///
-/// assert_eq!(first.wrapping_add_pages(2).as_raw(), 0x100 + 2 * XEN_PFN_PER_PAGE as u64);
+/// assert_eq!(first.wrapping_add_pages(2), Gfn::new(0x100 + 2 * XEN_PFN_PER_PAGE as _));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]

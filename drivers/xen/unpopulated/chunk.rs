@@ -255,8 +255,8 @@ pub(crate) fn pages_in(target: &Resource) -> usize {
 /// used otherwise are passed over. The smallest that there can be are put into `unusable`, so that
 /// they do not get in the way again; of larger ones a part may be of use.
 ///
-/// Returns [`ENOMEM`] if `target` has no such range left. Sleeps for as long as an RCU grace period
-/// takes.
+/// Returns [`EBUSY`] if `target` has no such range left; no other error means that. Sleeps for as
+/// long as an RCU grace period takes.
 pub(crate) fn map(
     target: &'static Resource,
     wanted: Wanted,
@@ -272,7 +272,7 @@ pub(crate) fn map(
     let flags = Flags::IORESOURCE_MEM | Flags::IORESOURCE_BUSY;
 
     if bounds.is_empty() {
-        return Err(ENOMEM);
+        return Err(EBUSY);
     }
 
     let mut large = KVec::new();
@@ -284,8 +284,7 @@ pub(crate) fn map(
     loop {
         passed_over.reserve(1, GFP_KERNEL)?;
         let reserved =
-            Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)
-                .map_err(|error| if error == EBUSY { ENOMEM } else { error })?;
+            Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)?;
 
         // Where the target is a tree of its own, others must be kept off by the system's.
         let iomem = if core::ptr::eq(target, Resource::iomem()) {

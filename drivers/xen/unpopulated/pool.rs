@@ -406,14 +406,18 @@ impl Growth {
     /// Adds a chunk for pages that may lie anywhere, as large as can be had.
     fn add_pages(&mut self, total: usize, missing: usize) -> Result<NewChunk> {
         let target = self.target.ok_or(EOPNOTSUPP)?;
-        let mut error = ENOMEM;
+        let mut error = EBUSY;
 
         // What cannot be met must not use up all address space before that is found out.
         if missing > chunk::pages_in(target).saturating_sub(total - self.donated) {
-            return Err(error);
+            return Err(ENOMEM);
         }
 
         for nr_pages in Self::limits().steps(total, missing) {
+            // Several smaller steps take as much memory as the one for which there was none.
+            if error != EBUSY && nr_pages < missing {
+                break;
+            }
             match self.map(Wanted {
                 nr_pages,
                 align: 1,
@@ -423,7 +427,7 @@ impl Growth {
                 Err(cause) => error = cause,
             }
         }
-        Err(error)
+        Err(refusal(error))
     }
 
     /// Adds a chunk for a run.
@@ -438,6 +442,7 @@ impl Growth {
             align: run.align,
             max_addr: end.saturating_mul(PAGE_SIZE as PhysAddr).saturating_sub(1),
         })
+        .map_err(refusal)
     }
 
     /// Makes a chunk.
@@ -453,6 +458,15 @@ impl Growth {
             chunk: Chunk::new(first_pfn, wanted.nr_pages, true, Backing::mapped(map))?,
             room,
         })
+    }
+}
+
+/// What a request is refused with if a chunk cannot be made.
+fn refusal(error: Error) -> Error {
+    if error == EBUSY {
+        ENOMEM
+    } else {
+        error
     }
 }
 
@@ -515,7 +529,7 @@ fn serve<T>(
         let new = match add(&mut growth, totals) {
             Ok(new) => new,
             Err(error) => {
-                // What was added before in vain is not kept.
+                // What was added before in vain is given back like all that is idle.
                 POOL.lock().consider_give_back();
                 return Err(error);
             }

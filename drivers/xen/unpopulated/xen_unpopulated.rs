@@ -70,7 +70,8 @@ kernel::sync::global_lock! {
 /// # Safety
 ///
 /// - This is called once, before any other function here.
-/// - `target` is null, or a resource that exists for ever.
+/// - `target` is null, or a resource that exists for ever, and of which nothing but the links
+///   changes.
 /// - `donated` is null, or the first of a list of pages, linked through `zone_device_data`, which
 ///   exist for ever and which nobody uses.
 #[export]
@@ -88,7 +89,7 @@ unsafe extern "C" fn xen_unpopulated_start(
     let target = if target.is_null() {
         None
     } else {
-        // SAFETY: It is valid for ever, as required from the caller.
+        // SAFETY: It is valid for ever and stays as it is, as required from the caller.
         Some(unsafe { Resource::from_raw(target) })
     };
 

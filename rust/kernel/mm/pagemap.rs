@@ -390,6 +390,9 @@ pub struct Pagemap<T: Send + Sync> {
 /// The kernel creates and removes struct pages for subsections of 2 MiB. But if a page holds more
 /// struct pages than that (which depends on the size of the pages), then two neighbours would have
 /// their struct pages in the same page, and taking down one would pull it from under the other.
+///
+/// This is so on arm64 and x86_64. An architecture that maps struct pages with larger pages, and
+/// unmaps such a page as a whole, needs more.
 pub const GRANULE: usize = {
     let subsection = bindings::SUBSECTION_SIZE as usize;
     let one_page_of_pages = PAGE_SIZE / size_of::<bindings::page>() * PAGE_SIZE;
