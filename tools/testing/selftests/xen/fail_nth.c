@@ -893,6 +893,34 @@ static void lost_buffer_is_counted(void)
 	free_run();
 }
 
+/* The sections of a chunk are added one by one. */
+static void half_of_a_run(void)
+{
+	static const struct fault fault = { "sparse_add_section", -ENOMEM };
+	const uint64_t size = xt_section_size() + xt_growth_step();
+	struct xt_range regions[XT_MAX_RANGES];
+	int i, ret, nr = xt_extended_regions(regions, XT_MAX_RANGES);
+
+	for (i = 0; i < nr; i++)
+		if (regions[i].end - regions[i].start >= 2 * size)
+			break;
+	if (i == nr)
+		xt_skip("no region for more than a section");
+
+	prepare_fault(&fault);
+	open_module();
+	arm_fault(&fault, 2);
+	ret = xt_new_alloc(fd, XUT_CONTIGUOUS, xt_pages_in(size));
+	XT_CHECK(disarm_fault(&fault), "there was but one section");
+	XT_CHECK(ret == -ENOMEM, "the run: %d", ret);
+
+	/* It is put where the other was to be. */
+	ret = xt_new_alloc(fd, XUT_CONTIGUOUS, xt_pages_in(size));
+	XT_CHECK(ret >= 0, "the next run: %s", strerror(-ret));
+	XT_CHECK(!xt_free(fd, ret), "free");
+	xt_delete(fd, ret);
+}
+
 /* Once the backend has let go of it, which is looked at each second or so */
 static bool is_had_back(void)
 {
@@ -1057,6 +1085,8 @@ static const struct xt_test tests[] = {
 	       memory_no_references),
 	DEVICE("references for pages of a device may be refused",
 	       pages_no_references),
+	POOL("a run of which a section cannot be added leaves nothing behind",
+	     half_of_a_run),
 	BUFFER("a DMA buffer that Xen does not give back is counted",
 	       lost_buffer_is_counted),
 	DEVICE("what is held and cannot be noted is never used again",

@@ -258,7 +258,7 @@ static int do_notify(struct caller *c)
 {
 	struct ioctl_gntdev_unmap_notify *arg = argument(c, sizeof(*arg));
 
-	arg->index = some_range(c).index + random_below(c, 4096);
+	arg->index = some_range(c).index + random_below(c, xt_page_size());
 	arg->action = rarely(c) ? odd_number(c) : random_below(c, 4);
 	arg->event_channel_port = random_below(c, 64);
 
@@ -411,7 +411,7 @@ static int do_alloc_notify(struct caller *c)
 {
 	struct ioctl_gntalloc_unmap_notify *arg = argument(c, sizeof(*arg));
 
-	arg->index = some_range(c).index + random_below(c, 4096);
+	arg->index = some_range(c).index + random_below(c, xt_page_size());
 	arg->action = rarely(c) ? odd_number(c) : random_below(c, 4);
 	arg->event_channel_port = random_below(c, 64);
 
@@ -772,7 +772,8 @@ static void *map_request(uint32_t nr, const uint32_t *refs)
 }
 
 /* Maps two pages after asking that a byte of the second be cleared in the end. */
-static void clear_in_second(uint32_t *refs, int prot, bool is_mapped)
+static void clear_in_second(uint32_t *refs, uint64_t offset, int prot,
+			    bool is_mapped)
 {
 	struct ioctl_gntdev_map_grant_ref *arg = map_request(2, refs);
 	struct ioctl_gntdev_unmap_notify notify = {
@@ -783,7 +784,7 @@ static void clear_in_second(uint32_t *refs, int prot, bool is_mapped)
 
 	XT_CHECK(!ioctl(fd, IOCTL_GNTDEV_MAP_GRANT_REF, arg), "map: %s",
 		 strerror(errno));
-	notify.index = arg->index + xt_page_size() + 5;
+	notify.index = arg->index + xt_page_size() + offset;
 	XT_CHECK(!ioctl(fd, IOCTL_GNTDEV_SET_UNMAP_NOTIFY, &notify),
 		 "notify: %s", strerror(errno));
 	mem = mmap(NULL, 2 * xt_page_size(), prot, MAP_SHARED, fd, arg->index);
@@ -809,12 +810,18 @@ static void byte_to_clear(void)
 	/* Once with nothing in place of the page, and once read-only. */
 	refs[0] = grants.refs[0];
 	refs[1] = 0x7ffffff;
-	clear_in_second(refs, PROT_READ | PROT_WRITE, false);
+	clear_in_second(refs, 5, PROT_READ | PROT_WRITE, false);
 	refs[1] = grants.refs[1];
-	clear_in_second(refs, PROT_READ, true);
+	clear_in_second(refs, 5, PROT_READ, true);
 	XT_CHECK(*byte == 0x5a, "a read-only page was written to");
 
-	clear_in_second(refs, PROT_READ | PROT_WRITE, true);
+	/* All of a page is mapped only if that is no larger than a grant. */
+	if (xt_page_size() > XT_GRANT_SIZE)
+		clear_in_second(refs, XT_GRANT_SIZE + 5,
+				PROT_READ | PROT_WRITE, true);
+	XT_CHECK(*byte == 0x5a, "another byte was cleared");
+
+	clear_in_second(refs, 5, PROT_READ | PROT_WRITE, true);
 	XT_CHECK(!*byte, "the byte is %#x", *byte);
 }
 

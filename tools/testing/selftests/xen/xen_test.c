@@ -41,6 +41,11 @@ uint64_t xt_growth_step(void)
 	return page > subsection ? page : subsection;
 }
 
+uint64_t xt_section_size(void)
+{
+	return (xt_page_size() > 16384 ? 512ULL : 128ULL) << 20;
+}
+
 int xt_read_file(const char *path, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -1315,8 +1320,7 @@ static void set_defaults(void)
  */
 static bool c_has_a_section(void)
 {
-	const uint64_t page_size = xt_page_size();
-	const uint64_t section = (page_size > 16384 ? 512ULL : 128ULL) << 20;
+	const uint64_t section = xt_section_size();
 	struct xt_range regions[XT_MAX_RANGES];
 	int i, nr = xt_extended_regions(regions, XT_MAX_RANGES);
 

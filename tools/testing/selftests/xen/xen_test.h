@@ -96,6 +96,8 @@ size_t xt_page_size(void);
 uint32_t xt_pages_in(uint64_t bytes);
 /* The least that the pool grows by, in bytes: a page of struct pages, or 2 MiB. */
 uint64_t xt_growth_step(void);
+/* What arm64 adds struct pages for at most at a time, in bytes. */
+uint64_t xt_section_size(void);
 int xt_read_file(const char *path, char *buf, size_t size);
 int xt_write_file(const char *path, const char *text);
 int xt_online_cpus(void);
