@@ -30,8 +30,8 @@ LIMIT = 1800
 # In the order in which they are built.
 NAMES = ("c", "rust", "cpus-1", "cpus-4", "memory-256M", "memory-6G",
          "no-regions", "native", *COMBINATIONS, "pages-16K", "pages-64K",
-         "gcc", "rustc-1.85", "checked", "checked-domains", "ubsan",
-         "kmemleak", "kmemleak-native", "kcsan", *COMPILED)
+         "pages-64K-c", "gcc", "rustc-1.85", "checked", "checked-domains",
+         "ubsan", "kmemleak", "kmemleak-native", "kcsan", *COMPILED)
 
 
 class Row:
@@ -123,6 +123,9 @@ def rows(bench):
                         {f"ARM64_{size}_PAGES": "y", **switches})
         yield Row(kernel, testing(name, kernel, *extra, limit=times * limit),
                   kunit(name, kernel))
+    c_64k = Kernel(bench, "c-64k", [BASE], {"ARM64_64K_PAGES": "y"},
+                   bench.kernel_64k())
+    yield Row(c_64k, testing("c-64k", c_64k, limit=2 * limit))
     gcc = Kernel(bench, "gcc", [BASE], {**machine, **switches},
                  make=("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-"))
     yield Row(gcc, testing("gcc", gcc), kunit("gcc", gcc))
