@@ -125,7 +125,7 @@ def rows(bench):
                   kunit(name, kernel))
     c_64k = Kernel(bench, "c-64k", [BASE], {"ARM64_64K_PAGES": "y"},
                    bench.kernel_64k())
-    yield Row(c_64k, testing("c-64k", c_64k, limit=2 * limit))
+    yield Row(c_64k, testing("c-64k", c_64k, layout="several"))
     gcc = Kernel(bench, "gcc", [BASE], {**machine, **switches},
                  make=("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-"))
     yield Row(gcc, testing("gcc", gcc), kunit("gcc", gcc))

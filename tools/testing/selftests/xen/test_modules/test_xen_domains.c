@@ -38,7 +38,8 @@ struct xdm_slot {
 };
 
 struct xdm_file {
-	struct mutex lock; /* protects the slots */
+	/* Protects the slots. mmap() takes it, so nothing is copied under it. */
+	struct mutex lock;
 	struct xdm_slot slots[XDM_MAX_IMPORTS];
 };
 
@@ -108,21 +109,20 @@ static bool slot_same(const struct xdm_slot *slot)
 	return !__sg_page_iter_next(&page);
 }
 
-static long ioctl_import(struct xdm_file *file, void __user *arg)
+static long import(struct xdm_file *file, struct xdm_import *req)
 {
 	struct device *dev = importer ? &importer->dev : NULL;
-	struct xdm_import req;
 	struct xdm_slot *slot;
 	struct scatterlist *sg;
 	int i, ret;
 	u32 id;
 
-	if (copy_from_user(&req, arg, sizeof(req)))
-		return -EFAULT;
-	if (req.no_dma)
+	if (req->no_dma)
 		dev = idle;
 	if (!dev)
 		return -ENODEV;
+
+	guard(mutex)(&file->lock);
 
 	for (id = 0; id < XDM_MAX_IMPORTS; id++)
 		if (!file->slots[id].dmabuf)
@@ -130,30 +130,28 @@ static long ioctl_import(struct xdm_file *file, void __user *arg)
 	if (id == XDM_MAX_IMPORTS)
 		return -ENOSPC;
 	slot = &file->slots[id];
-	ret = slot_begin(slot, req.fd, dev);
+	ret = slot_begin(slot, req->fd, dev);
 	if (ret)
 		return ret;
 
 	slot->size = 0;
 	for_each_sgtable_sg(slot->sgt, sg, i)
 		slot->size += sg->length;
-	req.id = id;
-	req.entries = slot->sgt->orig_nents;
-	req.dma_entries = slot->sgt->nents;
-	req.same = slot_same(slot);
-	req.dma = sg_dma_address(slot->sgt->sgl);
-	req.phys = sg_phys(slot->sgt->sgl);
-	req.size = slot->size;
-	if (copy_to_user(arg, &req, sizeof(req))) {
-		slot_end(slot);
-		return -EFAULT;
-	}
+	req->id = id;
+	req->entries = slot->sgt->orig_nents;
+	req->dma_entries = slot->sgt->nents;
+	req->same = slot_same(slot);
+	req->dma = sg_dma_address(slot->sgt->sgl);
+	req->phys = sg_phys(slot->sgt->sgl);
+	req->size = slot->size;
 
 	return 0;
 }
 
 static long ioctl_end(struct xdm_file *file, unsigned long id)
 {
+	guard(mutex)(&file->lock);
+
 	if (id >= XDM_MAX_IMPORTS || !file->slots[id].dmabuf)
 		return -ENOENT;
 	if (atomic_read(&file->slots[id].vmas))
@@ -196,6 +194,24 @@ put:
 	return ret;
 }
 
+static long ioctl_import(struct xdm_file *file, void __user *arg)
+{
+	struct xdm_import req;
+	int ret;
+
+	if (copy_from_user(&req, arg, sizeof(req)))
+		return -EFAULT;
+	ret = import(file, &req);
+	if (ret)
+		return ret;
+	if (copy_to_user(arg, &req, sizeof(req))) {
+		ioctl_end(file, req.id);
+		return -EFAULT;
+	}
+
+	return 0;
+}
+
 static long ioctl_disk(struct xdm_file *file, void __user *arg)
 {
 	struct xdm_disk req;
@@ -204,6 +220,9 @@ static long ioctl_disk(struct xdm_file *file, void __user *arg)
 		return -EOPNOTSUPP;
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
+
+	guard(mutex)(&file->lock);
+
 	if (req.id >= XDM_MAX_IMPORTS || !file->slots[req.id].dmabuf)
 		return -ENOENT;
 
@@ -253,8 +272,6 @@ static long xdm_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
 	struct xdm_file *file = filp->private_data;
 	void __user *argp = (void __user *)arg;
-
-	guard(mutex)(&file->lock);
 
 	switch (cmd) {
 	case XDM_IOC_IMPORT:
