@@ -128,8 +128,12 @@ unsafe extern "C" fn xen_grant_dma_start() {
 }
 
 /// Releases what backends have let go of, and returns whether there is something left.
+///
+/// # Safety
+///
+/// `xen_grant_dma_start` has been called.
 #[export]
-extern "C" fn xen_grant_dma_retry() -> bool {
+unsafe extern "C" fn xen_grant_dma_retry() -> bool {
     // The lock is not held meanwhile, since there can be much to release.
     let held = QUARANTINE.lock().take();
     let held = held.retry();
@@ -144,8 +148,15 @@ extern "C" fn xen_grant_dma_retry() -> bool {
 /// Makes operations for a device with the given backend.
 ///
 /// Returns them, or an error as a pointer.
+///
+/// # Safety
+///
+/// `xen_grant_dma_start` has been called.
 #[export]
-extern "C" fn xen_grant_dma_create(backend: u32, isolate: bool) -> *const bindings::dma_map_ops {
+unsafe extern "C" fn xen_grant_dma_create(
+    backend: u32,
+    isolate: bool,
+) -> *const bindings::dma_map_ops {
     match create(backend, isolate) {
         Ok(device) => {
             let device = Arc::into_raw(device);

@@ -249,8 +249,12 @@ unsafe extern "C" fn is_xen_unpopulated_page(page: *mut bindings::page) -> bool 
 
 /// Gives back chunks that have been wholly free for long, and returns after how many jiffies to do
 /// so again, or 0.
+///
+/// # Safety
+///
+/// `xen_unpopulated_start` has been called.
 #[export]
-extern "C" fn xen_unpopulated_give_back() -> Jiffies {
+unsafe extern "C" fn xen_unpopulated_give_back() -> Jiffies {
     pool::give_back().unwrap_or(0)
 }
 

@@ -252,13 +252,17 @@ static void region_below_linear_map(void)
 
 static void several_regions_are_used(void)
 {
+	const uint64_t size = 784 * MIB;
 	bool used[XT_MAX_RANGES] = { false };
 	int fd = xt_open(), i, nr = 0;
 
 	read_regions();
 	XT_CHECK(nr_regions > 2, "only %d regions: not the layout", nr_regions);
 	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
-	XT_CHECK(take(fd, XUT_SCATTERED, 784 * MIB, used) >= 784 * MIB,
+	if (!xt_is_rust() && xt_in_sections() < size)
+		xt_skip("the C code has %llu MiB of whole sections",
+			(unsigned long long)(xt_in_sections() / MIB));
+	XT_CHECK(take(fd, XUT_SCATTERED, size, used) >= size,
 		 "784 MiB are not to be had");
 	for (i = 0; i < nr_regions; i++)
 		nr += used[i];

@@ -1314,25 +1314,24 @@ static void set_defaults(void)
 		xt_set_param("xen_grant_dma_alloc", "source", "auto");
 }
 
-/*
- * The pool in C adds sections of memory, aligned to their size; where no
- * region has one inside, it has nothing to hand out.
- */
-static bool c_has_a_section(void)
+uint64_t xt_in_sections(void)
 {
 	const uint64_t section = xt_section_size();
 	struct xt_range regions[XT_MAX_RANGES];
 	int i, nr = xt_extended_regions(regions, XT_MAX_RANGES);
+	uint64_t size = 0;
 
 	for (i = 0; i < nr; i++) {
 		uint64_t start = regions[i].start + section - 1;
+		uint64_t end = regions[i].end + 1;
 
 		start -= start % section;
-		if (start + section - 1 <= regions[i].end)
-			return true;
+		end -= end % section;
+		if (start < end)
+			size += end - start;
 	}
 
-	return false;
+	return size;
 }
 
 static long milliseconds(void)
@@ -1362,7 +1361,7 @@ static void run_test(const struct xt_part *part, const struct xt_test *test)
 				      "for layouts: %s", layouts);
 		return;
 	}
-	if (!test->layouts && !xt_is_rust() && !c_has_a_section()) {
+	if (!test->layouts && !xt_is_rust() && !xt_in_sections()) {
 		ksft_test_result_code(KSFT_SKIP, test->name,
 				      "on C no region has an aligned section");
 		return;

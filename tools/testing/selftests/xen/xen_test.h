@@ -98,6 +98,11 @@ uint32_t xt_pages_in(uint64_t bytes);
 uint64_t xt_growth_step(void);
 /* What arm64 adds struct pages for at most at a time, in bytes. */
 uint64_t xt_section_size(void);
+/*
+ * How much of the regions lies in whole sections. The pool in C adds nothing
+ * else, so that it has nothing to hand out if that is 0.
+ */
+uint64_t xt_in_sections(void);
 int xt_read_file(const char *path, char *buf, size_t size);
 int xt_write_file(const char *path, const char *text);
 int xt_online_cpus(void);
