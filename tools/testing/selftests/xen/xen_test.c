@@ -150,15 +150,17 @@ const char *xt_boot_param(const char *name)
 {
 	static char line[4096];
 	char *word, *rest = line;
+	const char *value = NULL;
 
 	if (xt_read_file("/proc/cmdline", line, sizeof(line)) < 0)
 		return NULL;
+	/* The last counts, as with the parameters of the kernel. */
 	while ((word = strsep(&rest, "\n ")))
 		if (!strncmp(word, name, strlen(name)) &&
 		    word[strlen(name)] == '=')
-			return word + strlen(name) + 1;
+			value = word + strlen(name) + 1;
 
-	return NULL;
+	return value;
 }
 
 bool xt_layout_is(const char *names)

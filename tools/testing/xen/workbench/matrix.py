@@ -125,7 +125,10 @@ def rows(bench):
                   kunit(name, kernel))
     c_64k = Kernel(bench, "c-64k", [BASE], {"ARM64_64K_PAGES": "y"},
                    bench.kernel_64k())
-    yield Row(c_64k, testing("c-64k", c_64k, layout="several"))
+    # C has no use for the regions of the layout that the tests of DMA are for.
+    yield Row(c_64k, testing("c-64k", c_64k, layout="several"),
+              testing("c-64k-dma", c_64k, layout="several",
+                      kargs="xentest.test=grant_dma xentest.layout=default"))
     gcc = Kernel(bench, "gcc", [BASE], {**machine, **switches},
                  make=("LLVM=", "CROSS_COMPILE=aarch64-linux-gnu-"))
     yield Row(gcc, testing("gcc", gcc), kunit("gcc", gcc))
