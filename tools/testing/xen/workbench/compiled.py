@@ -26,8 +26,16 @@ class Compiled:
         self.name = name
         self.targets, self.options, self.folders = COMPILED[name]
 
-    def run(self, after=""):
-        """One test: whether it does, after that many patches of the series."""
+    def run(self):
+        """One test: whether it does, of the tree as it is."""
+        return self._run("", anew="yes")
+
+    def step(self, count):
+        """The same after so many patches of the series. What they have not
+        changed since the last step is not looked at again."""
+        return self._run(f"-{count:02d}", anew="yes" if count == 1 else "")
+
+    def _run(self, after, anew):
         bench, result = self.bench, Result()
         log = bench.settings.logs / f"compiled-{self.name}{after}.log"
         obj = bench.tree.work / f"compiled-{self.name}"
@@ -45,16 +53,16 @@ class Compiled:
                 grep -q "^CONFIG_$option=y" "$O/.config" || {
                     echo "CONFIG_$option is not to be had"; exit 1; }
             done
-            $run -j"$JOBS" prepare
+            $run -j"$JOBS" W=1 prepare
             # What is compiled already would not warn again.
-            for folder in $FOLDERS; do
+            [ -z "$ANEW" ] || for folder in $FOLDERS; do
                 find "$O/$folder" -name '*.o' -delete 2>/dev/null || :
             done
             $run -j"$JOBS" W=1 $FOLDERS
         """
         env = {"ARCH": self.name, "O": obj, "TARGETS": self.targets,
                "OPTIONS": self.options, "FOLDERS": self.folders,
-               "JOBS": bench.settings.jobs}
+               "ANEW": anew, "JOBS": bench.settings.jobs}
         with say.step(f"compiling for {self.name}") as note:
             status = bench.toolchain.run(
                 ["sh", "-ec", script], log, "", cwd=bench.tree.path, env=env,

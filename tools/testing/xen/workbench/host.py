@@ -53,6 +53,8 @@ MUTATED = ("drivers/xen/unpopulated/ballooned.rs",
 CAUGHT = 0.9
 # Random sequences that each of them is tried with.
 FEW = "60"
+# For how many seconds one may go on: all tests together take less than one.
+HANGS = 20
 
 TEST = re.compile(r"^test (\S+) \.\.\. (.*?)(ok|FAILED|ignored)$",
                   re.MULTILINE | re.DOTALL)
@@ -285,12 +287,15 @@ def host_mutants(settings):
     with say.step("mutants"):
         host.toolchain.run(
             ["nice", root / "bin/cargo-mutants", "mutants", "--no-shuffle",
-             "-j", str(settings.jobs), "-o", host.dir, "--timeout", "60",
+             "-j", str(settings.jobs), "-o", host.dir,
+             "--timeout", str(HANGS),
              "-p", "xen_host", *shard,
              # The files stand outside of the package, which its paths show.
              *(word for name in MUTATED for word in ("-f", f"**/{name}")),
              "--", "--offline", "--lib"], log, "", cwd=tree, check=False,
             env={"XEN_HOST_CASES": FEW, "XEN_HOST_SHRINK": "0",
+                 "CARGO_PROFILE_DEV_DEBUG": "0",
+                 "CARGO_PROFILE_TEST_DEBUG": "0",
                  "CARGO_HOME": host.dir / "cargo",
                  "PATH": f"{root}/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
             timeout=6 * 3600)

@@ -187,7 +187,7 @@ def builds(bench, patches):
                 result.add(_build(kernel, title, bench.settings.logs / (
                     f"step-{count:02d}-{kernel.name}.log")))
             for name in COMPILED:
-                result.add(Compiled(bench, name).run(f"-{count:02d}"))
+                result.add(Compiled(bench, name).step(count))
     finally:
         bench.tree.assemble()
     return result
