@@ -1029,7 +1029,7 @@ static long ioctl_info(void __user *arg)
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-static long ioctl_bind(u32 index, bool bind)
+static long ioctl_bind(u32 index, bool bind, bool is_left)
 {
 	struct xgd_dev *dev;
 	int ret;
@@ -1038,7 +1038,8 @@ static long ioctl_bind(u32 index, bool bind)
 	if (!dev)
 		return -ENODEV;
 	guard(rwsem_write)(&dev->lock);
-	if (bind == !!dev->parent->driver || atomic_read(&dev->in_use))
+	if (bind == !!dev->parent->driver ||
+	    (!is_left && atomic_read(&dev->in_use)))
 		return -EBUSY;
 	if (bind) {
 		ret = device_attach(dev->parent);
@@ -1548,6 +1549,150 @@ static long ioctl_exhaust(unsigned long keep)
 	return total;
 }
 
+/* References that have been taken */
+#define REFS_PER_FRAME	(XEN_PAGE_SIZE / sizeof(struct grant_entry_v1))
+#define MAX_REFS	(256 * REFS_PER_FRAME)
+
+struct refs {
+	DECLARE_BITMAP(taken, MAX_REFS);
+	grant_ref_t last;
+};
+
+static int note_ref(struct refs *refs, grant_ref_t ref)
+{
+	if (ref >= MAX_REFS)
+		return -ENOSPC;
+	if (__test_and_set_bit(ref, refs->taken))
+		return -EEXIST;
+	refs->last = max(refs->last, ref);
+
+	return 0;
+}
+
+static int take_run(struct refs *refs, u32 count)
+{
+	grant_ref_t first;
+	u32 i;
+	int ret;
+
+	ret = gnttab_alloc_grant_reference_seq(count, &first);
+	for (i = 0; !ret && i < count; i++)
+		ret = note_ref(refs, first + i);
+
+	return ret;
+}
+
+/* Not in a row, and all or none of them */
+static int take_any(struct refs *refs, u32 count)
+{
+	grant_ref_t head;
+	int ret, ref;
+
+	ret = gnttab_alloc_grant_references(count, &head);
+	while (!ret && count--) {
+		ref = gnttab_claim_grant_reference(&head);
+		ret = ref < 0 ? -EBADF : note_ref(refs, ref);
+	}
+
+	return ret;
+}
+
+static void put_ref(struct refs *refs, grant_ref_t ref)
+{
+	__clear_bit(ref, refs->taken);
+	gnttab_free_grant_reference(ref);
+}
+
+/* All up to the last one of a frame, which is that of the table at some time. */
+static int take_frame(struct refs *refs)
+{
+	u32 i = 0;
+	int ret;
+
+	do
+		ret = take_any(refs, 1);
+	while (!ret && (++i < REFS_PER_FRAME ||
+			(refs->last + 1) % REFS_PER_FRAME));
+
+	return ret;
+}
+
+/* There are more free ones than are asked for, and hardly two of them in a row. */
+static int grow_behind_last(struct refs *refs)
+{
+	u32 i, nr = 0;
+	int ret;
+
+	for (i = 0; nr < REFS_PER_FRAME; i++) {
+		if (i == refs->last)
+			return -ENOSPC;
+		if (i % 2 && test_bit(i, refs->taken)) {
+			put_ref(refs, i);
+			nr++;
+		}
+	}
+	ret = take_run(refs, REFS_PER_FRAME);
+	while (!ret && nr--)
+		ret = take_any(refs, 1);
+
+	return ret;
+}
+
+/* A few are free that do not form a run with the last ones, which are taken. */
+static int grow_behind_run(struct refs *refs)
+{
+	const u32 few = 4;
+	u32 i;
+	int ret;
+
+	/* The first of a new frame, the others of which are the last run. */
+	ret = take_any(refs, 1);
+	for (i = 0; !ret && i < few; i++) {
+		grant_ref_t ref = refs->last - REFS_PER_FRAME - 2 * i;
+
+		if (test_bit(ref, refs->taken))
+			put_ref(refs, ref);
+	}
+	ret = ret ?: take_run(refs, REFS_PER_FRAME - 1);
+
+	return ret ?: take_any(refs, 4 * few);
+}
+
+static long ioctl_grow_table(void)
+{
+	struct refs *refs;
+	grant_ref_t ref;
+	int ret, nr = 0;
+
+	refs = kvzalloc_obj(*refs);
+	if (!refs)
+		return -ENOMEM;
+	do {
+		ret = take_frame(refs);
+		ret = ret ?: take_frame(refs);
+		ret = ret ?: grow_behind_last(refs);
+		ret = ret ?: grow_behind_run(refs);
+	} while (!ret && ++nr);
+	for_each_set_bit(ref, refs->taken, MAX_REFS)
+		gnttab_free_grant_reference(ref);
+	kvfree(refs);
+
+	return ret == -ENOSPC ? nr : ret;
+}
+
+static long ioctl_no_refs(void)
+{
+	grant_ref_t first;
+	int ret;
+
+	ret = gnttab_alloc_grant_reference_seq(0, &first);
+	if (ret != -EINVAL)
+		return ret ?: -EBADF;
+	ret = gnttab_alloc_grant_references(0, &first);
+
+	return ret == -EINVAL ? 0 : ret ?: -EBADF;
+}
+
 /* What is done again and again, and with what. */
 struct cycle {
 	struct xgd_cycle req;
@@ -2041,9 +2186,11 @@ static long xgd_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	case XGD_IOC_INFO:
 		return ioctl_info(argp);
 	case XGD_IOC_BIND:
-		return ioctl_bind(arg, true);
+		return ioctl_bind(arg, true, false);
 	case XGD_IOC_UNBIND:
-		return ioctl_bind(arg, false);
+		return ioctl_bind(arg, false, false);
+	case XGD_IOC_ABANDON:
+		return ioctl_bind(arg, false, true);
 	case XGD_IOC_ATTACH:
 		return ioctl_attach(argp);
 	case XGD_IOC_DETACH:
@@ -2058,6 +2205,10 @@ static long xgd_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		return ioctl_exhaust(arg);
 	case XGD_IOC_FREE_REFS:
 		return ioctl_free_refs();
+	case XGD_IOC_GROW_TABLE:
+		return ioctl_grow_table();
+	case XGD_IOC_NO_REFS:
+		return ioctl_no_refs();
 	}
 
 	guard(mutex)(&file->lock);

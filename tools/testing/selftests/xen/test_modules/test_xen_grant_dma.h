@@ -346,5 +346,13 @@ struct xgd_contend {
 #define XGD_IOC_EXHAUST		_IO('g', 19)
 #define XGD_IOC_FREE_REFS	_IO('g', 20)	/* returns how many there are */
 #define XGD_IOC_CONTEND		_IOWR('g', 21, struct xgd_contend)
+#define XGD_IOC_ABANDON		_IO('g', 22)	/* unbinds, whatever is mapped */
+/*
+ * Has the table of references grow while some are free: returns how often it
+ * has, -EEXIST if a reference is handed out twice, or -EBADF if fewer are handed
+ * out than were asked for.
+ */
+#define XGD_IOC_GROW_TABLE	_IO('g', 23)
+#define XGD_IOC_NO_REFS		_IO('g', 24)	/* asks for none */
 
 #endif /* TEST_XEN_GRANT_DMA_H */
