@@ -48,9 +48,11 @@ use kernel::{
     },
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             AtomicFlag,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc,
         SpinLockIrq, //
@@ -174,8 +176,11 @@ pub(crate) struct Device {
     /// most buffers.
     plain: AtomicFlag,
     counters: Arc<Counters>,
-    /// Buffers that are mapped.
+    /// Buffers that are mapped. While there are any this object is not freed, so this is the last
+    /// that is changed when one is unmapped.
     maps: Atomic<i64>,
+    /// The same of memory that is allocated.
+    allocations: Atomic<i64>,
     /// References that are granted, and are not from the cache.
     others: Atomic<i64>,
     cache: Cache,
@@ -223,6 +228,7 @@ impl Device {
                 broken: AtomicFlag::new(false),
                 counters,
                 maps: Atomic::new(0),
+                allocations: Atomic::new(0),
                 others: Atomic::new(0),
                 cache: Cache::empty(),
                 bounced <- new_spinlock_irq!(RBTree::new()),
@@ -258,15 +264,22 @@ impl Device {
         }
     }
 
-    /// Gives up what the device has, as it is not used any more.
-    pub(crate) fn retire(&self) {
+    /// Gives up what is not used any more, as the driver is gone, and maps nothing from now on.
+    ///
+    /// Returns whether the driver has left something mapped or allocated. It can still be unmapped,
+    /// which is looked at as before.
+    pub(crate) fn retire(&self) -> bool {
+        self.plain.store(false, Relaxed);
+        self.broken.store(true, Relaxed);
         drop(self.cache.drain());
 
-        if self.maps.load(Relaxed) != 0 {
+        // Whoever has unmapped the last one is done with this object then.
+        let is_used = self.maps.load(Acquire) != 0 || self.allocations.load(Acquire) != 0;
+
+        if is_used {
             pr_warn!("buffers of a device are still mapped\n");
         }
-        // The backend can still get at what the driver has left mapped.
-        mem::forget(mem::take(&mut *self.bounced.lock()));
+        is_used
     }
 
     /// Gets references where there are no others than those in the cache.
@@ -516,13 +529,13 @@ impl Device {
         span: &Span,
         transfer: Transfer,
     ) {
-        self.maps.add(-1, Relaxed);
         owner.trace_unmap(&granted);
         if self.isolated {
             self.unmap_other(owner, granted, span, transfer);
         } else {
             self.unmap_frames(owner, granted, transfer);
         }
+        self.maps.fetch_sub(1, Release);
     }
 
     /// Does what [`Self::unmap`] does for an isolated device.
@@ -667,6 +680,7 @@ impl Device {
         let pages = Pages::alloc(span, gfp)?;
         let granted = pages.grant(self.alloc(span.frames())?, self.backend);
 
+        self.allocations.add(1, Relaxed);
         Ok((pages, granted))
     }
 
@@ -679,6 +693,7 @@ impl Device {
             }
             Err(granted) => self.hold(owner, granted, Kept::Pages(pages)),
         }
+        self.allocations.fetch_sub(1, Release);
     }
 
     /// Grants the backend access to all buffers of a list.
@@ -758,7 +773,8 @@ impl Device {
             Err(granted) => self.hold_buffer(owner, granted, [None, None], transfer),
         };
 
-        self.maps.add(-i64::from(list.len()), Relaxed);
+        let len = list.len();
+
         list.unmap(|granted, _| {
             owner.trace_unmap(&granted);
 
@@ -781,6 +797,7 @@ impl Device {
         if let Some(rest) = returned.rest {
             self.give_back(rest);
         }
+        self.maps.fetch_sub(len.into(), Release);
     }
 
     /// Copies what lies in `span`, at references from `first` on, if it has been copied before.

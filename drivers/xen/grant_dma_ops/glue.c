@@ -249,6 +249,9 @@ static void release(struct device *dev, void *res)
 	struct registration *reg = res;
 
 	debugfs_remove_recursive(reg->debugfs);
+	/* What the driver has left mapped is unmapped by these operations. */
+	if (reg->ops && xen_grant_dma_retire(reg->ops))
+		return;
 	dev->dma_ops = reg->previous;
 	dev_assign_dma_skip_sync(dev, reg->previous_skip_sync);
 	if (reg->ops)
@@ -296,6 +299,9 @@ static int set_up(struct device *dev, u32 backend)
 		return -EBUSY;
 	if (reg) {
 		devres_release(dev, release, is_refusal, NULL);
+		/* A refusal that could not be registered */
+		if (dev->dma_ops == &refusing_ops)
+			dev->dma_ops = reg->ops;
 		return 0;
 	}
 
@@ -383,13 +389,17 @@ static int check_spec(const struct of_phandle_args *spec, u32 *backend)
 static int parse_iommus(struct device_node *np, u32 *backend)
 {
 	struct of_phandle_args spec = {};
+	bool unparsable;
 	int nr, i, ret;
 
 	nr = of_count_phandle_with_args(np, "iommus", "#iommu-cells");
+	unparsable = nr < 0 && nr != -ENOENT;
 	for (i = 0; i < nr; i++) {
 		if (of_parse_phandle_with_args(np, "iommus", "#iommu-cells", i,
-					       &spec))
+					       &spec)) {
+			unparsable = true;
 			continue;
+		}
 
 		ret = of_device_is_compatible(spec.np, COMPATIBLE) ?
 			check_spec(&spec, backend) : -ENODEV;
@@ -398,7 +408,8 @@ static int parse_iommus(struct device_node *np, u32 *backend)
 			return ret;
 	}
 
-	return names_grants(np, "iommus") ? -EINVAL : -ENODEV;
+	/* Otherwise a cell that is no phandle could be taken for one. */
+	return unparsable && names_grants(np, "iommus") ? -EINVAL : -ENODEV;
 }
 
 static int parse_iommu_map(struct device_node *np, u32 rid, u32 *backend)

@@ -37,10 +37,12 @@ struct xen_grant_dma_statistics {
 
 /*
  * In Rust, see xen_grant_dma.rs. xen_grant_dma_start() comes first. It, create,
- * destroy and retry may sleep.
+ * retire, destroy and retry may sleep. What has been created is retired, and
+ * destroyed if nothing is left mapped then.
  */
 void xen_grant_dma_start(void);
 const struct dma_map_ops *xen_grant_dma_create(u32 backend, bool isolate);
+bool xen_grant_dma_retire(const struct dma_map_ops *ops);
 void xen_grant_dma_destroy(const struct dma_map_ops *ops);
 void xen_grant_dma_get_statistics(const struct dma_map_ops *ops,
 				  struct xen_grant_dma_statistics *stats);

@@ -198,11 +198,23 @@ unsafe fn device_of<'a>(ops: *const bindings::dma_map_ops) -> &'a Device {
     unsafe { &*device }
 }
 
+/// Has operations do no more than unmap what is still mapped, and returns whether there is something.
+///
+/// # Safety
+///
+/// `ops` must be what [`xen_grant_dma_create`] has returned.
+#[export]
+unsafe extern "C" fn xen_grant_dma_retire(ops: *const bindings::dma_map_ops) -> bool {
+    // SAFETY: As required from the caller.
+    unsafe { device_of(ops) }.retire()
+}
+
 /// Frees operations.
 ///
 /// # Safety
 ///
-/// `ops` must be what [`xen_grant_dma_create`] has returned. Nothing uses them any more.
+/// `ops` must be what [`xen_grant_dma_create`] has returned. [`xen_grant_dma_retire`] has returned
+/// that there is nothing to be unmapped, and nothing else uses them any more.
 #[export]
 unsafe extern "C" fn xen_grant_dma_destroy(ops: *const bindings::dma_map_ops) {
     // SAFETY: The operations are part of a device, as required from the caller.
@@ -213,7 +225,6 @@ unsafe extern "C" fn xen_grant_dma_destroy(ops: *const bindings::dma_map_ops) {
     // SAFETY: It can't be in another list, as there is none.
     let listed = unsafe { DEVICES.lock().remove(&device) };
 
-    device.retire();
     drop(listed);
 }
 

@@ -1269,6 +1269,38 @@ static void stale_data(void)
 	do_unmap(map.id, 0);
 }
 
+/* A file that is open may have buffers mapped for longer than there is a driver. */
+static void unmapped_without_driver(void)
+{
+	uint32_t dev = get_fresh_attached();
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, 2 * XEN_PAGE);
+	struct xgd_alloc alloc = { .index = dev, .size = XEN_PAGE };
+	struct xgd_map map;
+	int ret;
+
+	map = do_map(dev, buffer.id, 0, 2 * XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	ret = call(XGD_IOC_ALLOC, &alloc);
+	XT_CHECK(!ret, "allocate: %s", strerror(-ret));
+	xt_expect_splat("still mapped");
+	ret = call_value(XGD_IOC_ABANDON, dev);
+	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	check_address(&map, buffer.pfn, 0);
+
+	do_unmap(map.id, 0);
+	do_unmap(alloc.id, 0);
+	XT_CHECK(!get_entry(ref_of(map.dma)).flags &&
+		 !get_entry(ref_of(alloc.dma)).flags,
+		 "the backend has still access");
+
+	ret = call_value(XGD_IOC_BIND, dev);
+	XT_CHECK(!ret, "bind: %s", strerror(-ret));
+	ret = attach(dev, XGD_VIRTIO_ID, 0, NULL);
+	XT_CHECK(!ret, "attach: %s", strerror(-ret));
+	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	check_address(&map, buffer.pfn, 0);
+	do_unmap(map.id, 0);
+}
+
 static void stale_ops(void)
 {
 	uint32_t dev = get_fresh_attached();
@@ -1909,6 +1941,9 @@ static const struct xt_test tests[] = {
 	  rebinding_leaves_nothing },
 	{ "binding while other CPUs map and unmap leaves nothing behind",
 	  rebinding_under_load },
+	{ "what a driver leaves mapped can be unmapped when it is gone",
+	  unmapped_without_driver, NULL, XT_C_UNSAFE,
+	  "it is taken for a plain address then" },
 	{ "what is held when the device goes is ended later",
 	  held_at_unbind, NULL, FAILS, "it is never tried again" },
 	{ "pages that were held are free when they are let go of",

@@ -190,7 +190,7 @@ grant_dma_nodes()
 	grant_dma_node gdt-short "&gdt"
 	grant_dma_node gdt-cells "&gdt_cells 0 0"
 	# The operations in C can be set up only once for each device.
-	for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+	for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do
 		grant_dma_node "gdt-fresh-$i" "&gdt 0"
 	done
 }

@@ -749,7 +749,7 @@ impl World {
             let listed = unsafe { DEVICES.lock().remove(&device) };
 
             assert!(listed.is_some());
-            device.retire();
+            assert!(!device.retire());
         }
         assert_eq!(grants::nr_allocated(), 0);
     }
@@ -837,7 +837,7 @@ fn a_list_returns_each_reference_to_where_it_is_from() {
 }
 
 #[test]
-fn what_a_device_leaves_mapped_stays_with_the_backend() {
+fn what_a_device_leaves_mapped_can_be_unmapped() {
     let world = World::new(200, &[true, true]);
     let device = &world.devices[0].0;
     let transfer = Transfer {
@@ -851,15 +851,30 @@ fn what_a_device_leaves_mapped_stays_with_the_backend() {
     let (logged, allocated) = (host::logged(), memory::nr_allocated());
     let frame = grants::access(granted.first().as_raw()).unwrap().frame;
 
-    device.retire();
+    assert!(device.retire());
     assert_eq!(host::logged(), logged + 1);
     assert_eq!(memory::nr_allocated(), allocated);
     assert!(frame >= PAGES && grants::nr_allocated() == 1);
+    assert!(matches!(device.map(owner(), buffer, transfer), Err(EIO)));
 
-    // Nothing is told of one that has nothing mapped.
-    world.devices[1].0.retire();
-    assert_eq!(host::logged(), logged + 1);
-    let _ = granted.into_raw();
+    // SAFETY: It is the page that the device sees.
+    unsafe { *memory::address(frame).cast::<u8>().add(9) = 7 };
+    device.unmap(owner(), granted, buffer.span(), transfer);
+    // SAFETY: It is memory of a driver, which has it back.
+    assert_eq!(unsafe { *memory::address(1).cast::<u8>().add(9) }, 7);
+    assert_eq!(memory::nr_allocated(), allocated - 1);
+    assert!(!device.retire());
+    assert_eq!(grants::nr_allocated(), 0);
+
+    let span = Span::new(0, 2 * FRAME).unwrap();
+    let device = &world.devices[1].0;
+    let (pages, granted) = device.alloc_pages(&span, bindings::GFP_ATOMIC).unwrap();
+
+    assert!(device.retire());
+    device.free_pages(owner(), pages, granted);
+    assert!(!device.retire());
+    assert_eq!(grants::nr_allocated(), 0);
+    assert_eq!(host::logged(), logged + 2);
 }
 
 #[test]

@@ -70,6 +70,7 @@ pub trait Inner<T>: Sized {
     fn swap(&self, value: T, order: Order) -> T;
     fn compare_exchange(&self, old: T, new: T, order: Order) -> Result<T, T>;
     fn fetch_add(&self, value: T, order: Order) -> T;
+    fn fetch_sub(&self, value: T, order: Order) -> T;
 }
 
 macro_rules! inner {
@@ -116,6 +117,10 @@ macro_rules! inner {
 
             fn fetch_add(&self, value: $type, order: Order) -> $type {
                 self.fetch_add(value, order)
+            }
+
+            fn fetch_sub(&self, value: $type, order: Order) -> $type {
+                self.fetch_sub(value, order)
             }
         }
     )*};
@@ -174,6 +179,10 @@ impl<T: AtomicType> Atomic<T> {
 
     pub fn add(&self, value: T, _: Relaxed) {
         self.inner().fetch_add(value, Order::Relaxed);
+    }
+
+    pub fn fetch_sub<O: ordering::Ordering>(&self, value: T, _: O) -> T {
+        self.inner().fetch_sub(value, O::RMW)
     }
 }
 
