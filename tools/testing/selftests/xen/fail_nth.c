@@ -22,6 +22,7 @@ typedef uint32_t grant_ref_t;
 #include <xen/gntdev.h>
 
 #define NR		64	/* pages of a request */
+#define FEW		4	/* where each of them may fail in many ways */
 #define MOST		2000	/* faults in one call */
 #define MAX_TOTAL	(16UL << 20)	/* bytes of the pool, then it shrinks */
 #define LARGER		8	/* times that, if no allocation fails */
@@ -30,8 +31,7 @@ typedef uint32_t grant_ref_t;
 #define DEBUGFS		"/sys/kernel/debug/"
 #define KMEMLEAK	DEBUGFS "kmemleak"
 #define XEN_PAGE	4096U
-/* What a device may keep for the next mapping. */
-#define MAX_CACHED	64
+#define MAX_CACHED	64	/* references that a device keeps */
 
 /**
  * struct entry - a call, and what undoes it
@@ -60,6 +60,7 @@ struct fault {
 static int fd = -1, devices = -1, filler = -1, fail_fd = -1;
 static int run;
 static bool allocations_fail;
+static int may_keep;	/* references, for the next mapping */
 
 /* Faults */
 static unsigned long address_of(const char *symbol)
@@ -217,7 +218,7 @@ static void check(const struct numbers *before, uint32_t nth)
 		 after.ballooned, before->ballooned);
 	XT_CHECK(after.refused == before->refused, "%u: %ld were refused", nth,
 		 after.refused - before->refused);
-	XT_CHECK(after.refs >= before->refs - MAX_CACHED,
+	XT_CHECK(after.refs >= before->refs - may_keep,
 		 "%u: %d references are free, before %d", nth, after.refs,
 		 before->refs);
 	nr = xt_iomem("Xen scratch", ranges, XT_MAX_RANGES);
@@ -343,7 +344,7 @@ static uint32_t survive(const struct entry *entry, const struct fault *fault)
 	XT_CHECK(!is_told || lost < 512 ||
 		 lost < nth * repeat * (long)xt_page_size() / 2048,
 		 "%ld KiB are lost", lost);
-	XT_CHECK(free_refs() >= refs - MAX_CACHED,
+	XT_CHECK(free_refs() >= refs - may_keep,
 		 "%d references are free, before %d", free_refs(), refs);
 
 	return nr_failed;
@@ -614,6 +615,7 @@ static void get_memory(const char *name, enum xgd_memory kind)
 	if (devices >= 0)
 		return;
 	open_device(name);
+	may_keep = MAX_CACHED;
 	rebind_device();
 	ret = attach_device();
 	XT_CHECK(!ret, "attach: %s", strerror(-ret));
@@ -760,6 +762,27 @@ static void release_dmabuf(void)
 	XT_CHECK(!ret, "release: %s", strerror(-ret));
 }
 
+/* What user space grants of its own */
+static void prepare_sharing(void)
+{
+	/* It counts references. */
+	open_device("gdt-plain");
+}
+
+static int share_pages(void)
+{
+	return xt_grants_new(&grants, FEW, true);
+}
+
+static void end_sharing(void)
+{
+	xt_grants_end(&grants);
+}
+
+static const struct entry sharing = {
+	prepare_sharing, share_pages, end_sharing,
+};
+
 static const struct entry granting = {
 	prepare_granting, grant_dmabuf, release_dmabuf,
 };
@@ -816,6 +839,7 @@ FUNCTION(xen_refuses, "xenmem_reservation_decrease", -EPERM);
 FUNCTION(not_marked, "gnttab_pages_set_private", -ENOMEM);
 FUNCTION(no_references, "gnttab_alloc_grant_reference_run", -ENOSPC);
 FUNCTION(few_references, "gnttab_alloc_grant_references", -ENOSPC);
+FUNCTION(no_reference, "gnttab_grant_foreign_access", -ENOSPC);
 FUNCTION(xen_maps_nothing, "gnttab_map_refs", -EFAULT);
 
 static const struct fault range_taken = {
@@ -834,6 +858,7 @@ TEST(contiguous_dmabuf_allocations, contiguous_dmabuf, allocations)
 TEST(any_dmabuf_allocations, any_dmabuf, allocations)
 TEST(import_allocations, import, allocations)
 TEST(granting_allocations, granting, allocations)
+TEST(sharing_allocations, sharing, allocations)
 TEST(set_up_allocations, set_up, allocations)
 TEST(page_allocations, one_page, allocations)
 TEST(isolated_allocations, isolated, allocations)
@@ -861,6 +886,7 @@ TEST(mapping_xen_refuses, mapping, xen_maps_nothing)
 TEST(contiguous_dmabuf_xen_refuses, contiguous_dmabuf, xen_maps_nothing)
 TEST(any_dmabuf_xen_refuses, any_dmabuf, xen_maps_nothing)
 TEST(granting_few_references, granting, few_references)
+TEST(sharing_no_references, sharing, no_reference)
 TEST(page_no_references, one_page, no_references)
 TEST(isolated_no_references, isolated, no_references)
 TEST(list_no_references, list, no_references)
@@ -1033,6 +1059,8 @@ static const struct xt_test tests[] = {
 	     import_allocations),
 	POOL("any allocation may fail where a dma-buf is granted",
 	     granting_allocations),
+	POOL("any allocation may fail where user space grants pages",
+	     sharing_allocations),
 	DEVICE("any allocation may fail where a device is set up",
 	       set_up_allocations),
 	DEVICE("any allocation may fail where a page is mapped for a device",
@@ -1077,6 +1105,8 @@ static const struct xt_test tests[] = {
 	BUFFER("pages of a DMA buffer may not be marked", ram_not_marked),
 	POOL("references for a dma-buf may be refused",
 	     granting_few_references),
+	POOL("references for what user space grants may be refused",
+	     sharing_no_references),
 	DEVICE("references for a page may be refused", page_no_references),
 	DEVICE("references for a page that is copied may be refused",
 	       isolated_no_references),

@@ -183,12 +183,19 @@ bool xt_layout_is(const char *names)
 
 int xt_own_domid(void)
 {
-	const char *domid = xt_boot_param("xentest.domid");
+	static int domid = -ENOENT;
+	const char *value;
 
-	if (domid)
-		return atoi(domid);
+	/* It does not change, and where allocations fail it cannot be read. */
+	if (domid >= 0)
+		return domid;
+	value = xt_boot_param("xentest.domid");
+	if (value)
+		domid = atoi(value);
+	else if (xt_is_dom0())
+		domid = 0;
 
-	return xt_is_dom0() ? 0 : -ENOENT;
+	return domid;
 }
 
 int xt_online_cpus(void)
