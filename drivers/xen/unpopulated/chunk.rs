@@ -253,7 +253,8 @@ pub(crate) fn pages_in(target: &Resource) -> usize {
 ///
 /// The chunk is meant for `slot` of the index. Ranges that `target` has but the system knows to be
 /// used otherwise are passed over. The smallest that there can be are put into `unusable`, so that
-/// they do not get in the way again; of larger ones a part may be of use.
+/// they do not get in the way again; of larger ones a part may be of use. What shares a pageblock
+/// with RAM is passed over, too, see [`past_ram`].
 ///
 /// Returns [`EBUSY`] if `target` has no such range left; no other error means that. Sleeps for as
 /// long as an RCU grace period takes.
@@ -268,13 +269,8 @@ pub(crate) fn map(
     let align = wanted.align.max(GRANULE).checked_mul(PAGE_SIZE);
     let align = align.and_then(Alignment::new_checked).ok_or(ENOMEM)?;
     let pluggable = pagemap::pluggable_range();
-    let bounds = *pluggable.start()..=wanted.max_addr.min(*pluggable.end());
+    let mut bounds = *pluggable.start()..=wanted.max_addr.min(*pluggable.end());
     let flags = Flags::IORESOURCE_MEM | Flags::IORESOURCE_BUSY;
-
-    if bounds.is_empty() {
-        return Err(EBUSY);
-    }
-
     let mut large = KVec::new();
     let passed_over = if wanted.nr_pages == GRANULE {
         unusable
@@ -282,9 +278,18 @@ pub(crate) fn map(
         &mut large
     };
     loop {
+        if bounds.is_empty() {
+            return Err(EBUSY);
+        }
         passed_over.reserve(1, GFP_KERNEL)?;
         let reserved =
             Reservation::allocate(target, size.try_into()?, bounds.clone(), align, NAME, flags)?;
+
+        // It is the lowest, and all that begin between it and there have that pageblock in them.
+        if let Some(start) = past_ram(&reserved) {
+            bounds = start..=*bounds.end();
+            continue;
+        }
 
         // Where the target is a tree of its own, others must be kept off by the system's.
         let iomem = if core::ptr::eq(target, Resource::iomem()) {
@@ -321,6 +326,17 @@ pub(crate) fn map(
             )
         };
     }
+}
+
+/// Where the last pageblock ends that a range has a part of, and RAM another, if there is one.
+///
+/// Pageblocks may be larger than [`GRANULE`]. If there is RAM in one, the page allocator goes
+/// through all struct pages of it, and ours come and go.
+fn past_ram(space: &Reservation) -> Option<PhysAddr> {
+    let (start, end) = (space.start(), space.start() + space.size());
+
+    // SAFETY: There are no requirements.
+    Some(unsafe { bindings::xen_unpopulated_past_ram(start, end) }).filter(|past| *past != 0)
 }
 
 /// Makes the p2m entries of a range invalid in a PV domain, so that it gets non-present PTEs.

@@ -10,6 +10,7 @@
 #include <linux/errno.h>
 #include <linux/export.h>
 #include <linux/init.h>
+#include <linux/ioport.h>
 #include <linux/jump_label.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
@@ -85,6 +86,32 @@ EXPORT_SYMBOL_GPL(is_xen_unpopulated_page);
 bool xen_unpopulated_is_pv(void)
 {
 	return xen_pv_domain();
+}
+
+static bool has_ram(phys_addr_t start, phys_addr_t size)
+{
+	return region_intersects(start, size, IORESOURCE_SYSTEM_RAM,
+				 IORES_DESC_NONE) != REGION_DISJOINT;
+}
+
+/*
+ * The page allocator, isolation and compaction go through all of a pageblock
+ * that has RAM in it, and memmap_init_zone_device() sets the block's
+ * migratetype. Returns where the last such block of an unused range ends, or 0.
+ * There is none but at its ends, and none where steps are as large as blocks.
+ */
+phys_addr_t xen_unpopulated_past_ram(phys_addr_t start, phys_addr_t end)
+{
+	const phys_addr_t size = PFN_PHYS(pageblock_nr_pages);
+	const phys_addr_t first = ALIGN_DOWN(start, size);
+	const phys_addr_t last = ALIGN_DOWN(end, size);
+
+	if (last != end && has_ram(last, size))
+		return last + size;
+	if (first != start && has_ram(first, size))
+		return first + size;
+
+	return 0;
 }
 
 #ifdef CONFIG_XEN_HAVE_PVMMU

@@ -80,6 +80,7 @@ void xen_unpopulated_fell_back(int cause, unsigned long nr_pages);
 void xen_unpopulated_exhausted(int cause, unsigned long nr_pages);
 unsigned long xen_unpopulated_balloonable(void);
 bool xen_unpopulated_is_pv(void);
+phys_addr_t xen_unpopulated_past_ram(phys_addr_t start, phys_addr_t end);
 int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages);
 int xen_unpopulated_prepare_pages(unsigned int nr_pages, struct page **pages);
 

@@ -393,6 +393,9 @@ pub struct Pagemap<T: Send + Sync> {
 ///
 /// This is so on arm64 and x86_64. An architecture that maps struct pages with larger pages, and
 /// unmaps such a page as a whole, needs more.
+///
+/// Pageblocks can be larger. If there is RAM in one, the page allocator, isolation and compaction
+/// go through all struct pages of it, so whoever picks a range should leave such blocks out.
 pub const GRANULE: usize = {
     let subsection = bindings::SUBSECTION_SIZE as usize;
     let one_page_of_pages = PAGE_SIZE / size_of::<bindings::page>() * PAGE_SIZE;

@@ -23,6 +23,8 @@ use std::{
 const STEP: usize = GRANULE / PAGE_SIZE;
 /// The first page that there can be.
 const START: usize = 1 << 20;
+/// The pages of a pageblock.
+const BLOCK: usize = 4 * STEP;
 /// After how many jiffies a chunk is given back.
 const AGE: usize = 250;
 
@@ -37,6 +39,8 @@ struct Setup {
     donated: Vec<usize>,
     /// Steps whose address space is someone else's.
     used: Vec<usize>,
+    /// Pageblocks that have RAM in them.
+    ram: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +111,12 @@ impl World {
         }
         *balloon::STATE.lock() = balloon::State {
             balloonable: setup.balloonable,
+            pageblock: bytes(BLOCK),
+            ram: setup
+                .ram
+                .iter()
+                .map(|nr| bytes(START + BLOCK * nr))
+                .collect(),
             ..balloon::State::default()
         };
 
@@ -163,7 +173,10 @@ impl World {
 
             assert!(missing > 0, "{nr} pages of {totals:?}");
             assert!(
-                !had_to || !self.setup.used.is_empty() || needed > room.min(space),
+                !had_to
+                    || !self.setup.used.is_empty()
+                    || !self.setup.ram.is_empty()
+                    || needed > room.min(space),
                 "{nr} pages of {totals:?} where {space} can be had"
             );
             return;
@@ -402,6 +415,11 @@ impl World {
         if let Some(ceiling) = self.setup.ceiling {
             assert!(totals.pages <= ceiling.max(3 * self.setup.donated.len()));
         }
+        for block in self.setup.ram.iter().map(|nr| START + BLOCK * nr) {
+            assert!(ranges
+                .iter()
+                .all(|(first, nr)| first + nr <= block || block + BLOCK <= *first));
+        }
         // Someone is to look after what could be given back.
         assert!(self.nr_idle(&ranges) < 2 || state.queued.is_some());
     }
@@ -522,6 +540,12 @@ fn setup(draws: &mut Draws) -> Setup {
         Vec::new()
     };
 
+    let ram = if draws.below(3) == 2 {
+        draws.list(3, |draws| draws.below(steps * STEP / BLOCK + 1))
+    } else {
+        Vec::new()
+    };
+
     donated.sort();
     donated.dedup();
     used.sort();
@@ -533,6 +557,7 @@ fn setup(draws: &mut Draws) -> Setup {
         balloonable: draws.below(100) * draws.below(2),
         donated,
         used,
+        ram,
     }
 }
 
@@ -578,6 +603,7 @@ fn all_short_sequences() {
                 balloonable: 2,
                 donated: Vec::new(),
                 used: Vec::new(),
+                ram: Vec::new(),
             };
 
             all_sequences(&ops, 3, &mut |ops| run(&setup, ops));
@@ -593,6 +619,7 @@ fn small(steps: usize) -> World {
         balloonable: 10,
         donated: Vec::new(),
         used: Vec::new(),
+        ram: Vec::new(),
     });
 
     world.apply(&Op::Alloc(1));
@@ -635,6 +662,40 @@ fn an_allocation_that_fails_changes_nothing() {
 }
 
 #[test]
+fn pageblocks_with_ram_are_passed_over() {
+    // At the beginning, in between, and at the end, where not all of it can be had anyway.
+    let mut world = World::new(&Setup {
+        steps: 22,
+        ceiling: None,
+        balloonable: 0,
+        donated: Vec::new(),
+        used: Vec::new(),
+        ram: vec![0, 3, 5],
+    });
+
+    // Past the second, as there is not enough before, and where one that begins in the first, but
+    // not at its beginning, would not end before the second.
+    world.apply(&Op::AllocRun(2 * BLOCK + 1, 1, 0));
+    assert!(world.model.out.is_empty());
+    world.apply(&Op::AllocRun(2 * BLOCK, 1, 0));
+    assert_eq!(world.model.out.first(), Some(&(START + BLOCK)));
+    world.apply(&Op::AllocRun(BLOCK, 1, 0));
+    assert_eq!(world.model.out.last(), Some(&(START + 5 * BLOCK - 1)));
+    world.apply(&Op::FreeAll);
+    world.apply(&Op::Wait(AGE));
+    world.apply(&Op::GiveBack);
+
+    // All else, page by page.
+    for _ in 0..3 * BLOCK {
+        world.apply(&Op::Alloc(1));
+    }
+    assert_eq!(world.model.out.len(), 3 * BLOCK);
+    world.apply(&Op::Alloc(1));
+    assert_eq!(world.model.out.len(), 3 * BLOCK);
+    world.end();
+}
+
+#[test]
 fn the_ends_of_the_address_space() {
     assert_eq!(pool::max_pfn(PhysAddr::MAX), Some(usize::MAX >> 12));
     assert_eq!(pool::max_pfn(PAGE_SIZE as PhysAddr - 1), Some(0));
@@ -654,6 +715,7 @@ fn several_threads() {
         balloonable: 0,
         donated: Vec::new(),
         used: Vec::new(),
+        ram: Vec::new(),
     });
     // Whose each page is, so that none is two threads'.
     let taken: Vec<_> = (0..STEP * STEPS).map(|_| AtomicBool::new(false)).collect();

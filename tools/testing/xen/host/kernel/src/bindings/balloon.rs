@@ -49,6 +49,9 @@ pub struct State {
     pub balloonable: usize,
     /// The pages that it has given.
     pub out: BTreeSet<usize>,
+    /// How large pageblocks are, in bytes, and the addresses of those that have RAM in them.
+    pub pageblock: u64,
+    pub ram: BTreeSet<u64>,
 }
 
 pub static STATE: Lock<State> = Lock::new(State {
@@ -58,6 +61,8 @@ pub static STATE: Lock<State> = Lock::new(State {
     exhausted: 0,
     balloonable: 0,
     out: BTreeSet::new(),
+    pageblock: 0,
+    ram: BTreeSet::new(),
 });
 
 /// The number of the first page of the balloon, far from those of the pool.
@@ -85,6 +90,14 @@ pub unsafe fn xen_unpopulated_balloonable() -> usize {
 
 pub unsafe fn xen_unpopulated_is_pv() -> bool {
     false
+}
+
+pub unsafe fn xen_unpopulated_past_ram(start: u64, end: u64) -> u64 {
+    let state = STATE.lock();
+    let first = (start + 1).saturating_sub(state.pageblock);
+    let last = state.ram.range(first..end).next_back();
+
+    last.map_or(0, |last| last + state.pageblock)
 }
 
 pub unsafe fn xen_unpopulated_prepare_range(_: u64, _: usize) -> c_int {
