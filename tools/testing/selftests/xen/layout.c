@@ -12,6 +12,7 @@
 #define STEP		(16 * MIB)
 
 static struct xt_range regions[XT_MAX_RANGES], ranges[XT_MAX_RANGES];
+static struct xt_range ram[XT_MAX_RANGES];
 static struct xut_page pages[STEP / 4096];
 static int nr_regions;
 
@@ -269,6 +270,50 @@ static void several_regions_are_used(void)
 	XT_CHECK(nr > 1, "all lie in one region");
 }
 
+/* 0 if the kernel does not say it. */
+static uint64_t pageblock_size(void)
+{
+	static const char name[] = "Pages per block:";
+	static char buf[64 * 1024];
+	char *found;
+
+	if (xt_read_file("/proc/pagetypeinfo", buf, sizeof(buf)) < 0)
+		return 0;
+	found = strstr(buf, name);
+
+	return found ? strtoul(found + strlen(name), NULL, 10) * xt_page_size()
+		     : 0;
+}
+
+/* The page allocator goes through all of a pageblock that has RAM in it. */
+static void no_pageblock_with_ram(void)
+{
+	uint64_t size = pageblock_size(), mask = ~(size - 1);
+	bool used[XT_MAX_RANGES] = { false };
+	int fd = xt_open(), nr, nr_ram, i, j;
+
+	if (!size)
+		xt_skip("the size of pageblocks is not known");
+	read_regions();
+	XT_CHECK(fd >= 0, "module: %s", strerror(-fd));
+	take(fd, XUT_SCATTERED, UINT64_MAX, used);
+
+	nr = xt_iomem("Xen scratch", ranges, XT_MAX_RANGES);
+	nr_ram = xt_iomem("System RAM", ram, XT_MAX_RANGES);
+	XT_CHECK(nr >= 0 && nr_ram > 0, "%d ranges, %d of RAM", nr, nr_ram);
+	ksft_print_msg("%d ranges, pageblocks of %llu MiB\n", nr,
+		       (unsigned long long)(size / MIB));
+	for (i = 0; i < nr; i++)
+		for (j = 0; j < nr_ram; j++)
+			XT_CHECK((ranges[i].start & mask) > ram[j].end ||
+				 (ranges[i].end | ~mask) < ram[j].start,
+				 "%#llx-%#llx and RAM at %#llx-%#llx share one",
+				 (unsigned long long)ranges[i].start,
+				 (unsigned long long)ranges[i].end,
+				 (unsigned long long)ram[j].start,
+				 (unsigned long long)ram[j].end);
+}
+
 #define ANY "default none small one fragmented low several"
 #define REGIONS "default small one fragmented low several"
 #define SECTIONS "it adds whole sections, of which there are too few"
@@ -295,6 +340,8 @@ static const struct xt_test tests[] = {
 	  region_below_linear_map, "low" },
 	{ "pages come from several regions when one does not do",
 	  several_regions_are_used, "several" },
+	{ "no pageblock has both unpopulated pages and RAM",
+	  no_pageblock_with_ram, REGIONS },
 	{ "data goes through grants in pages, also where there is no region",
 	  data_goes_through_pages, "default none one low several" },
 	{ "data goes through grants in pages of regions without a section",

@@ -10,7 +10,7 @@ from .errors import Failure
 from .guest import Boot
 from .hypervisor import Hypervisor
 from .kernel import SWITCHES, Kernel
-from .menu import CONFIGS, Menu
+from .menu import CONFIGS, PAGES, Menu
 from .settings import REPO
 from .source import Source
 from .toolchain import Toolchain
@@ -108,7 +108,7 @@ class Bench:
 
     def kernel_64k(self):
         """The Rust kernel with pages of 64 KiB."""
-        options = {"ARM64_64K_PAGES": "y"}
+        options = dict(PAGES["64K"])
         options.update(self.menu.switches())
         return Kernel(self, "rust-64k", [BASE], options)
 

@@ -11,7 +11,7 @@ from .errors import Failure
 from .guest import Boot
 from .kernel import SWITCHES, Kernel
 from .ktap import Result
-from .menu import CONFIGS
+from .menu import CONFIGS, PAGES
 from .settings import matching
 
 # Which parts are in Rust; the DMA buffers need the pool. The other two of the
@@ -119,12 +119,10 @@ def rows(bench):
     for size, extra, times in (("16K", ("-m", "max", "-d", "1"), 1),
                                ("64K", (), 2)):
         name = f"rust-{size.lower()}"
-        kernel = Kernel(bench, name, [BASE],
-                        {f"ARM64_{size}_PAGES": "y", **switches})
+        kernel = Kernel(bench, name, [BASE], {**PAGES[size], **switches})
         yield Row(kernel, testing(name, kernel, *extra, limit=times * limit),
                   kunit(name, kernel))
-    c_64k = Kernel(bench, "c-64k", [BASE], {"ARM64_64K_PAGES": "y"},
-                   bench.kernel_64k())
+    c_64k = Kernel(bench, "c-64k", [BASE], PAGES["64K"], bench.kernel_64k())
     # C has no use for the regions of the layout that the tests of DMA are for.
     yield Row(c_64k, testing("c-64k", c_64k, layout="several"),
               testing("c-64k-dma", c_64k, layout="several",

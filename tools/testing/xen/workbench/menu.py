@@ -10,6 +10,11 @@ from .errors import Failure
 from .settings import HERE, REPO
 
 CONFIGS = HERE / "configs"
+# The kernel's options for pages of each size. A configuration that began with
+# small ones keeps small pageblocks, others have them as large as can be.
+PAGES = {"4K": {"ARM64_4K_PAGES": "y"},
+         "16K": {"ARM64_16K_PAGES": "y"},
+         "64K": {"ARM64_64K_PAGES": "y", "PAGE_BLOCK_MAX_ORDER": "13"}}
 
 
 class Menu:
@@ -81,9 +86,9 @@ class Menu:
 
     def machine(self):
         """Kernel options of the chosen machine."""
-        for size in ("4K", "16K", "64K"):
+        for size, options in PAGES.items():
             if self.on(f"PAGE_{size}"):
-                return {f"ARM64_{size}_PAGES": "y"}
+                return dict(options)
         return {}
 
     def switches(self):
