@@ -21,13 +21,13 @@ impl Limits {
     /// The sizes to try for a request that lacks `missing` pages, wherever they are, in a pool of
     /// `total` pages.
     ///
-    /// The first are the best. The later ones may need to be followed by another step.
+    /// The first are the best. The later ones may need to be followed by another step. There are
+    /// none for what the ceiling does not permit as a whole, so that nothing is added in vain.
     pub(crate) fn steps(self, total: usize, missing: usize) -> impl Iterator<Item = usize> {
         let double = total.min(self.largest) / self.granule * self.granule;
-        let best = match self.round_up(missing) {
-            Some(needed) => needed.max(double).min(self.room(total)),
-            None => 0,
-        };
+        let best = self
+            .whole(total, missing)
+            .map_or(0, |needed| needed.max(double).min(self.room(total)));
 
         core::iter::successors(Some(best), move |step| {
             Some(step / 2 / self.granule * self.granule)
@@ -94,12 +94,24 @@ mod tests {
             ..LIMITS
         };
 
-        assert!(limits.steps(0, 3000).eq([1536, 512]));
+        assert!(limits.steps(0, 1500).eq([1536, 512]));
         assert!(limits.steps(1024, 1).eq([512]));
         assert!(limits.steps(1536, 1).eq([]));
         assert!(limits.steps(5000, 1).eq([]));
         assert_eq!(limits.whole(0, 1500), Some(1536));
         assert_eq!(limits.whole(512, 1500), None);
+    }
+
+    #[test]
+    fn what_the_ceiling_does_not_permit_gets_no_step() {
+        let limits = Limits {
+            ceiling: Some(2047),
+            ..LIMITS
+        };
+
+        assert!(limits.steps(0, 1537).eq([]));
+        assert!(limits.steps(512, 1025).eq([]));
+        assert!(limits.steps(512, 1024).eq([1024, 512]));
     }
 
     #[test]

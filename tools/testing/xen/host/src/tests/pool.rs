@@ -662,6 +662,25 @@ fn an_allocation_that_fails_changes_nothing() {
 }
 
 #[test]
+fn what_the_ceiling_does_not_permit_adds_nothing() {
+    let mut world = World::new(&Setup {
+        steps: 9,
+        ceiling: Some(3 * STEP),
+        balloonable: 0,
+        donated: Vec::new(),
+        used: Vec::new(),
+        ram: Vec::new(),
+    });
+
+    world.apply(&Op::Alloc(1));
+    world.apply(&Op::Alloc(3 * STEP));
+    assert_eq!(world.ranges().len(), 1);
+    world.apply(&Op::Alloc(3 * STEP - 1));
+    assert_eq!(world.model.out.len(), 3 * STEP);
+    world.end();
+}
+
+#[test]
 fn pageblocks_with_ram_are_passed_over() {
     // At the beginning, in between, and at the end, where not all of it can be had anyway.
     let mut world = World::new(&Setup {
