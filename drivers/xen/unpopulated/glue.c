@@ -189,6 +189,10 @@ void xen_unpopulated_exhausted(int cause, unsigned long nr_pages)
 
 unsigned long xen_unpopulated_balloonable(void)
 {
+	/* The balloon adds memory then, before it looks how much there is. */
+	if (xen_hotplug_unpopulated)
+		return ULONG_MAX;
+
 	return max(si_mem_available(), 0L) + balloon_stats.balloon_low +
 	       balloon_stats.balloon_high;
 }

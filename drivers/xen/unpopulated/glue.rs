@@ -99,7 +99,8 @@ pub(crate) fn tell_exhausted(cause: Error, nr_pages: usize) {
     unsafe { bindings::xen_unpopulated_exhausted(cause.to_errno(), nr_pages) }
 }
 
-/// How many pages the balloon could give: those that it has, and RAM to be had without much ado.
+/// How many pages the balloon could give: those that it has, and RAM to be had without much ado;
+/// any number if it is to add memory by hotplug.
 pub(crate) fn balloonable_pages() -> usize {
     // SAFETY: There are no requirements.
     unsafe { bindings::xen_unpopulated_balloonable() }

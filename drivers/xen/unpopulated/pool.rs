@@ -593,8 +593,7 @@ fn alloc_new(pages: &mut [MaybeUninit<*mut bindings::page>]) -> Result {
 
 /// Fills `pages` with RAM that is ballooned out.
 fn alloc_ballooned(pages: &mut [MaybeUninit<*mut bindings::page>], cause: Error) -> Result {
-    // What there is no RAM for is not worth a place for each page. The balloon would refuse it,
-    // unless it may add memory by hotplug.
+    // What there is no RAM for is not worth a place for each page: the balloon would refuse it.
     if pages.len() > glue::balloonable_pages() {
         glue::tell_exhausted(cause, pages.len());
         return Err(cause);
