@@ -387,9 +387,9 @@ pub struct Pagemap<T: Send + Sync> {
 
 /// What the start and the size of a [`Pagemap`] must be a multiple of, in bytes.
 ///
-/// The kernel creates and removes struct pages for subsections of 2 MiB. But if a page holds more
-/// struct pages than that (which depends on the size of the pages), then two neighbours would have
-/// their struct pages in the same page, and taking down one would pull it from under the other.
+/// The kernel creates and removes struct pages for subsections of 2 MiB. But if the struct pages of
+/// that do not fill whole pages (which depends on the size of the pages), then two neighbours would
+/// have struct pages in the same page, and taking down one would pull it from under the other.
 ///
 /// This is so on arm64 and x86_64. An architecture that maps struct pages with larger pages, and
 /// unmaps such a page as a whole, needs more.
@@ -398,19 +398,20 @@ pub struct Pagemap<T: Send + Sync> {
 /// go through all struct pages of it, so whoever picks a range should leave such blocks out.
 pub const GRANULE: usize = {
     let subsection = bindings::SUBSECTION_SIZE as usize;
-    let one_page_of_pages = PAGE_SIZE / size_of::<bindings::page>() * PAGE_SIZE;
+    // The struct pages of so many pages fill whole pages, and those of fewer do not: of the factors
+    // of two that `PAGE_SIZE` has, a struct page of 64 bytes has six, one of 80 bytes has four, and
+    // how many there are has to have the others.
+    let whole_pages = (PAGE_SIZE >> size_of::<bindings::page>().trailing_zeros()) * PAGE_SIZE;
 
-    if subsection > one_page_of_pages {
+    // Of two powers of two the larger is a multiple of the other.
+    if subsection > whole_pages {
         subsection
     } else {
-        one_page_of_pages
+        whole_pages
     }
 };
 
-const _: () = assert!(
-    GRANULE.is_power_of_two(),
-    "struct page must have a size that is a power of two"
-);
+const _: () = assert!(GRANULE.is_power_of_two());
 
 impl<T: Send + Sync> Pagemap<T> {
     /// Creates struct pages for `size` bytes of physical address space from `start` on.
