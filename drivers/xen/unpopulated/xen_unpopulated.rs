@@ -147,7 +147,8 @@ unsafe fn prepare(nr_pages: c_uint, pages: *mut *mut bindings::page) -> c_int {
     if ret != 0 {
         // CAST: A `c_uint` fits into a `usize`.
         //
-        // SAFETY: There are that many, and nobody uses them, as required from the caller.
+        // SAFETY: There are that many, and nobody uses them, as required from the caller. They are
+        // handed out, so that their chunks stay in existence.
         pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) });
     }
     ret
@@ -157,8 +158,9 @@ unsafe fn prepare(nr_pages: c_uint, pages: *mut *mut bindings::page) -> c_int {
 ///
 /// # Safety
 ///
-/// `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more,
-/// or `nr_pages` is 0.
+/// - `pages` points to `nr_pages` pointers to pages that exist, and that nobody is to use any more,
+///   or `nr_pages` is 0.
+/// - Each of the pages is handed out, or is in no chunk that can be given back meanwhile.
 #[export]
 unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *mut bindings::page) {
     if !glue::is_ready() {
@@ -170,7 +172,7 @@ unsafe extern "C" fn xen_free_unpopulated_pages(nr_pages: c_uint, pages: *mut *m
         // CAST: A `c_uint` fits into a `usize`.
         //
         // SAFETY: There are that many, as required from the caller. A page that is out keeps its
-        // chunk in existence.
+        // chunk in existence, and that of another is not given back, as required too.
         pool::free(unsafe { PassedPage::slice(pages, nr_pages as usize) })
     } else if nr_pages == 1 {
         // SAFETY: As above.
@@ -219,8 +221,9 @@ unsafe extern "C" fn xen_alloc_unpopulated_contiguous_pages(
 ///
 /// # Safety
 ///
-/// `first` points to a page that exists, as do the `nr_pages - 1` that follow, and nobody is to use
-/// any of them any more.
+/// - `first` points to a page that exists, as do the `nr_pages - 1` that follow, and nobody is to
+///   use any of them any more.
+/// - The first is handed out, or is in no chunk that can be given back meanwhile.
 #[export]
 unsafe extern "C" fn xen_free_unpopulated_contiguous_pages(
     nr_pages: c_uint,
@@ -229,7 +232,8 @@ unsafe extern "C" fn xen_free_unpopulated_contiguous_pages(
     if !glue::is_ready() {
         return;
     }
-    // SAFETY: As required from the caller. A page that is out keeps its chunk in existence.
+    // SAFETY: The page exists, as required from the caller. If it is out, it keeps its chunk in
+    // existence, and if not, that is not given back, as required too.
     if let Some(first) = unsafe { PassedPage::new(first) } {
         // CAST: A `c_uint` fits into a `usize`.
         pool::free_run(first, nr_pages as usize);
@@ -240,10 +244,12 @@ unsafe extern "C" fn xen_free_unpopulated_contiguous_pages(
 ///
 /// # Safety
 ///
-/// `page` points to a page that exists.
+/// `page` points to a page that exists, and that is handed out, or is in no chunk that can be given
+/// back meanwhile.
 #[export]
 unsafe extern "C" fn is_xen_unpopulated_page(page: *mut bindings::page) -> bool {
-    // SAFETY: As required from the caller. A page that is out keeps its chunk in existence.
+    // SAFETY: The page exists, as required from the caller. If it is out, it keeps its chunk in
+    // existence, and if not, that is not given back, as required too.
     unsafe { PassedPage::new(page) }.is_some_and(|page| chunk::slot_of(page).is_some())
 }
 
