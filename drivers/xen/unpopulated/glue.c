@@ -200,17 +200,22 @@ unsigned long xen_unpopulated_balloonable(void)
 static void give_back(struct work_struct *work);
 static DECLARE_DELAYED_WORK(give_back_work, give_back);
 
+/*
+ * The pool may have read the parameter before it was set. The work is on its
+ * way then, is sooner, and finds out itself what there is to do.
+ */
 void xen_unpopulated_queue_give_back(unsigned long delay)
 {
-	mod_delayed_work(system_dfl_wq, &give_back_work, delay);
+	queue_delayed_work(system_dfl_wq, &give_back_work, delay);
 }
 
 static void give_back(struct work_struct *work)
 {
 	unsigned long delay = xen_unpopulated_give_back();
 
+	/* What the pool has queued it for meanwhile is known here. */
 	if (delay)
-		xen_unpopulated_queue_give_back(delay);
+		mod_delayed_work(system_dfl_wq, &give_back_work, delay);
 }
 
 unsigned int xen_unpopulated_idle_seconds = 10;
@@ -220,8 +225,11 @@ static int set_give_back(const char *val, const struct kernel_param *kp)
 	int ret = param_set_uint_minmax(val, kp, 0, MAX_IDLE_SECONDS);
 
 	if (!ret && xen_unpopulated_idle_seconds &&
-	    static_key_enabled(&xen_unpopulated_ready.key))
-		xen_unpopulated_queue_give_back(0);
+	    static_key_enabled(&xen_unpopulated_ready.key)) {
+		/* If it runs it may have read the old value, and queue itself. */
+		cancel_delayed_work_sync(&give_back_work);
+		mod_delayed_work(system_dfl_wq, &give_back_work, 0);
+	}
 
 	return ret;
 }
