@@ -15,6 +15,7 @@
 #include <linux/kobject.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
+#include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/sysfs.h>
 #include <linux/workqueue.h>
@@ -195,6 +196,16 @@ unsigned long xen_unpopulated_balloonable(void)
 
 	return max(si_mem_available(), 0L) + balloon_stats.balloon_low +
 	       balloon_stats.balloon_high;
+}
+
+unsigned int xen_unpopulated_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void xen_unpopulated_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
 }
 
 static void give_back(struct work_struct *work);

@@ -22,7 +22,8 @@ use kernel::{
     time::{
         msecs_to_jiffies,
         Jiffies, //
-    }, //
+    },
+    types::NotThreadSafe, //
 };
 
 /// Returns whether [`super::pool::start`] has returned.
@@ -104,6 +105,33 @@ pub(crate) fn tell_exhausted(cause: Error, nr_pages: usize) {
 pub(crate) fn balloonable_pages() -> usize {
     // SAFETY: There are no requirements.
     unsafe { bindings::xen_unpopulated_balloonable() }
+}
+
+/// As long as this lives, memory is not reclaimed by I/O where this thread allocates some.
+///
+/// A backend gets pages in the thread that does the I/O of others, which reclaim may wait for.
+pub(crate) struct NoIo {
+    flags: c_uint,
+    /// It is the thread that is changed.
+    _thread: NotThreadSafe,
+}
+
+impl NoIo {
+    /// Begins with it. Those that live at once are dropped the other way round.
+    pub(crate) fn new() -> Self {
+        Self {
+            // SAFETY: There are no requirements.
+            flags: unsafe { bindings::xen_unpopulated_noio_save() },
+            _thread: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for NoIo {
+    fn drop(&mut self) {
+        // SAFETY: This is the thread that saved the flags.
+        unsafe { bindings::xen_unpopulated_noio_restore(self.flags) }
+    }
 }
 
 /// Fills `pages` with ballooned pages.

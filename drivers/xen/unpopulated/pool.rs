@@ -5,10 +5,10 @@
 //! # Locking
 //!
 //! [`GROWTH`] is held by whoever changes which chunks there are, all the way through
-//! `memremap_pages()` and `memunmap_pages()`. [`POOL`] protects the index and is never held across
-//! either, nor across an allocation of memory, so that whatever can be served is served meanwhile.
-//! [`BALLOONED`] protects the record of the fallback. `GROWTH` is taken before `POOL`; the others
-//! do not nest. All are mutexes: callers may sleep.
+//! `memremap_pages()` and `memunmap_pages()`, and who has it starts no I/O to get memory. [`POOL`]
+//! protects the index and is never held across either, nor across an allocation of memory, so that
+//! whatever can be served is served meanwhile. [`BALLOONED`] protects the record of the fallback.
+//! `GROWTH` is taken before `POOL`; the others do not nest. All are mutexes: callers may sleep.
 
 use super::{
     chunk::{
@@ -484,6 +484,7 @@ pub(crate) fn start(
     target: Option<&'static Resource>,
     donated: impl Iterator<Item = (NonNull<bindings::page>, usize, usize)>,
 ) {
+    let _no_io = glue::NoIo::new();
     let mut growth = GROWTH.lock();
 
     growth.target = target;
@@ -515,6 +516,7 @@ fn serve<T>(
         return Ok(taken);
     }
 
+    let _no_io = glue::NoIo::new();
     let mut growth = GROWTH.lock();
     loop {
         // While this one waited for its turn another may have grown, or pages may have come back.
@@ -599,10 +601,12 @@ fn alloc_ballooned(pages: &mut [MaybeUninit<*mut bindings::page>], cause: Error)
         return Err(cause);
     }
 
+    let no_io = glue::NoIo::new();
     let mut nodes = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
     for _ in 0..pages.len() {
         nodes.push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
     }
+    drop(no_io);
 
     let pages = glue::alloc_ballooned(pages)?;
     {
@@ -734,6 +738,7 @@ pub(crate) fn free_run(first: PassedPage, nr: usize) {
 ///
 /// Returns after which time to look again, if that makes sense.
 pub(crate) fn give_back() -> Option<Jiffies> {
+    let _no_io = glue::NoIo::new();
     let _growth = GROWTH.lock();
     let mut pinned = 0;
 

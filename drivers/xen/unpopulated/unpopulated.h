@@ -79,6 +79,8 @@ void xen_unpopulated_refused(unsigned long nr_pages);
 void xen_unpopulated_fell_back(int cause, unsigned long nr_pages);
 void xen_unpopulated_exhausted(int cause, unsigned long nr_pages);
 unsigned long xen_unpopulated_balloonable(void);
+unsigned int xen_unpopulated_noio_save(void);
+void xen_unpopulated_noio_restore(unsigned int flags);
 bool xen_unpopulated_is_pv(void);
 phys_addr_t xen_unpopulated_past_ram(phys_addr_t start, phys_addr_t end);
 int xen_unpopulated_prepare_range(phys_addr_t start, unsigned long nr_pages);

@@ -8,6 +8,9 @@ use std::fmt;
 thread_local! {
     static FAIL: Cell<Option<usize>> = const { Cell::new(None) };
     static LOGGED: Cell<usize> = const { Cell::new(0) };
+
+    /// Whether this thread is not to start I/O.
+    pub(crate) static NO_IO: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has one allocation of this thread fail, after `nth` that don't; [`None`] has none fail.

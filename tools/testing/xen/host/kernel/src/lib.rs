@@ -29,6 +29,7 @@ pub mod ptr;
 pub mod rbtree;
 pub mod sync;
 pub mod time;
+pub mod types;
 pub mod xen;
 
 pub use macros;

@@ -88,6 +88,14 @@ pub unsafe fn xen_unpopulated_balloonable() -> usize {
     STATE.lock().balloonable
 }
 
+pub unsafe fn xen_unpopulated_noio_save() -> c_uint {
+    c_uint::from(host::NO_IO.replace(true))
+}
+
+pub unsafe fn xen_unpopulated_noio_restore(flags: c_uint) {
+    host::NO_IO.set(flags != 0);
+}
+
 pub unsafe fn xen_unpopulated_is_pv() -> bool {
     false
 }

@@ -100,6 +100,7 @@ impl<T> Pagemap<T> {
         owner: &'static Owner<T>,
         data: T,
     ) -> Result<Self> {
+        host::expect(host::NO_IO.get(), "it may start I/O");
         if size == 0 || size % GRANULE != 0 || start as usize % GRANULE != 0 {
             return Err(EINVAL);
         }
