@@ -198,7 +198,7 @@ unsafe fn device_of<'a>(ops: *const bindings::dma_map_ops) -> &'a Device {
     unsafe { &*device }
 }
 
-/// Has operations do no more than unmap what is still mapped, and returns whether there is something.
+/// Has operations do no more than unmap what is still mapped, and returns whether there is such.
 ///
 /// # Safety
 ///

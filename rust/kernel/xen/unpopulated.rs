@@ -184,8 +184,8 @@ impl UnpopulatedPages {
     /// `page` must point to a `struct page` that the caller owns.
     #[inline]
     pub unsafe fn contains(page: NonNull<bindings::page>) -> bool {
-        // SAFETY: `page` is valid by the safety requirements, and handed out if it is unpopulated, as
-        // the caller owns it.
+        // SAFETY: `page` is valid by the safety requirements, and handed out if it is unpopulated,
+        // as the caller owns it.
         unsafe { bindings::is_xen_unpopulated_page(page.as_ptr()) }
     }
 }

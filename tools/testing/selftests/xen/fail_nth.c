@@ -22,7 +22,7 @@ typedef uint32_t grant_ref_t;
 #include <xen/gntdev.h>
 
 #define NR		64	/* pages of a request */
-#define FEW		4	/* where each of them may fail in many ways */
+#define FEW		10	/* where each of them may fail in many ways */
 #define MOST		2000	/* faults in one call */
 #define MAX_TOTAL	(16UL << 20)	/* bytes of the pool, then it shrinks */
 #define LARGER		8	/* times that, if no allocation fails */
