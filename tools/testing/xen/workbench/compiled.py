@@ -42,7 +42,7 @@ class Compiled:
         obj.mkdir(exist_ok=True)
         script = """
             run="make -s LLVM=1 ARCH=$ARCH O=$O"
-            $run $TARGETS
+            [ -z "$ANEW" ] || $run $TARGETS
             for option in $OPTIONS; do
                 ./scripts/config --file "$O/.config" -e $option
             done
