@@ -5,6 +5,7 @@ import re
 import tempfile
 import time
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 from . import proc, say, series
 from .bench import Bench
@@ -186,8 +187,12 @@ def builds(bench, patches):
                          f"{len(patches)}, {patch.name}")
                 result.add(_build(kernel, title, bench.settings.logs / (
                     f"step-{count:02d}-{kernel.name}.log")))
-            for name in COMPILED:
-                result.add(Compiled(bench, name).step(count))
+            # Little of a step keeps more than one CPU busy.
+            with ThreadPoolExecutor() as pool:
+                others = [pool.submit(Compiled(bench, name).step, count)
+                          for name in COMPILED]
+            for other in others:
+                result.add(other.result())
     finally:
         bench.tree.assemble()
     return result
