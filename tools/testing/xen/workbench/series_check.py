@@ -263,6 +263,8 @@ def series_check(settings, tally):
     tally.add("kernel-doc", kernel_doc(bench, mails.patches))
     if settings.build == "1":
         bench.menu.load()
+        # The kernels at the end are made with all that boots.
+        bench.hypervisor.ensure()
         tally.add("builds", builds(bench, mails.patches))
         tally.add("W=1 and sparse", warnings(bench, mails.patches))
     failed = tally.all.failed
