@@ -153,15 +153,26 @@ static uint32_t get_fresh_attached(void)
 	return index;
 }
 
-static void rebind(uint32_t index)
+static void unbind(uint32_t index)
 {
 	int ret = call_value(XGD_IOC_UNBIND, index);
 
 	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
-	ret = call_value(XGD_IOC_BIND, index);
+}
+
+static void bind_again(uint32_t index)
+{
+	int ret = call_value(XGD_IOC_BIND, index);
+
 	XT_CHECK(!ret, "bind: %s", strerror(-ret));
 	ret = attach(index, XGD_VIRTIO_ID, 0, NULL);
 	XT_CHECK(!ret, "attach: %s", strerror(-ret));
+}
+
+static void rebind(uint32_t index)
+{
+	unbind(index);
+	bind_again(index);
 }
 
 /* Memory and mappings */
@@ -338,7 +349,17 @@ static void check_address(const struct xgd_map *map, uint64_t pfn,
 	}
 }
 
-/* ... and grant nothing any more. */
+/* A page of a buffer, mapped for a while. */
+static void check_mapping(uint32_t dev, const struct xgd_buffer *buffer)
+{
+	struct xgd_map map = do_map(dev, buffer->id, 0, XEN_PAGE,
+				    XGD_BIDIRECTIONAL, 0);
+
+	check_address(&map, buffer->pfn, 0);
+	do_unmap(map.id, 0);
+}
+
+/* References that grant nothing any more. */
 static void check_ended(uint64_t dma, uint32_t len)
 {
 	uint32_t i, nr = (dma % XEN_PAGE + len + XEN_PAGE - 1) / XEN_PAGE;
@@ -516,9 +537,8 @@ static void pci_devices_have_backends(void)
 }
 
 /* Nobody asks for grants on its behalf, so it is not ours to touch. */
-static void pci_device_without_entry(void)
+static void check_untouched(uint32_t dev)
 {
-	uint32_t dev = get_device("0000:00:02.0");
 	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
 	struct xgd_map map;
 
@@ -528,6 +548,16 @@ static void pci_device_without_entry(void)
 	XT_CHECK(!(map.dma & GRANT_ADDR), "it is given the grant %#llx",
 		 (unsigned long long)map.dma);
 	do_unmap(map.id, 0);
+}
+
+static void pci_device_without_entry(void)
+{
+	check_untouched(get_device("0000:00:02.0"));
+}
+
+static void device_of_another_iommu(void)
+{
+	check_untouched(get_device("gdt-unlike"));
 }
 
 static void backends_differ(void)
@@ -969,9 +999,9 @@ static void foreign_list_is_not_granted(void)
 static void parent_without_driver_is_refused(void)
 {
 	uint32_t dev = get_fresh();
-	int ret = call_value(XGD_IOC_UNBIND, dev);
+	int ret;
 
-	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	unbind(dev);
 	ret = attach(dev, XGD_VIRTIO_ID, XGD_UNBOUND, NULL);
 	XT_CHECK(!ret || ret == -ENODEV, "attach: %s", strerror(-ret));
 	if (!ret) {
@@ -979,10 +1009,7 @@ static void parent_without_driver_is_refused(void)
 		ret = call_value(XGD_IOC_DETACH, dev);
 		XT_CHECK(!ret, "detach: %s", strerror(-ret));
 	}
-	ret = call_value(XGD_IOC_BIND, dev);
-	XT_CHECK(!ret, "bind: %s", strerror(-ret));
-	ret = attach(dev, XGD_VIRTIO_ID, 0, NULL);
-	XT_CHECK(!ret, "attach: %s", strerror(-ret));
+	bind_again(dev);
 	exchange(dev, get_buffer(XGD_PAGES, XEN_PAGE).id, 0, XEN_PAGE,
 		 XGD_BIDIRECTIONAL, 0);
 }
@@ -1242,15 +1269,10 @@ static void stale_data(void)
 	static const uint32_t sizes[] = { 32, 64, 96, 128, 192, 256 };
 	uint32_t dev = get_fresh_attached(), spray[1024 / 4], i, j;
 	struct xgd_buffer buffer = get_buffer(XGD_PAGES, XEN_PAGE);
-	struct xgd_map map;
-	int ret;
 
-	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
-	check_address(&map, buffer.pfn, 0);
-	do_unmap(map.id, 0);
+	check_mapping(dev, &buffer);
 
-	ret = call_value(XGD_IOC_UNBIND, dev);
-	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	unbind(dev);
 	for (i = 0; i < ARRAY_SIZE(spray); i++)
 		spray[i] = 1;
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -1260,13 +1282,8 @@ static void stale_data(void)
 			driver_write(b.id, 0, spray, sizes[i]);
 		}
 	}
-	ret = call_value(XGD_IOC_BIND, dev);
-	XT_CHECK(!ret, "bind: %s", strerror(-ret));
-	ret = attach(dev, XGD_VIRTIO_ID, 0, NULL);
-	XT_CHECK(!ret, "attach: %s", strerror(-ret));
-	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
-	check_address(&map, buffer.pfn, 0);
-	do_unmap(map.id, 0);
+	bind_again(dev);
+	check_mapping(dev, &buffer);
 }
 
 /* A file that is open may have buffers mapped for longer than there is a driver. */
@@ -1292,13 +1309,8 @@ static void unmapped_without_driver(void)
 		 !get_entry(ref_of(alloc.dma)).flags,
 		 "the backend has still access");
 
-	ret = call_value(XGD_IOC_BIND, dev);
-	XT_CHECK(!ret, "bind: %s", strerror(-ret));
-	ret = attach(dev, XGD_VIRTIO_ID, 0, NULL);
-	XT_CHECK(!ret, "attach: %s", strerror(-ret));
-	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
-	check_address(&map, buffer.pfn, 0);
-	do_unmap(map.id, 0);
+	bind_again(dev);
+	check_mapping(dev, &buffer);
 }
 
 static void stale_ops(void)
@@ -1307,8 +1319,7 @@ static void stale_ops(void)
 	int ret;
 
 	XT_CHECK(!get_info(dev).ops_kept, "it has no operations of its own");
-	ret = call_value(XGD_IOC_UNBIND, dev);
-	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	unbind(dev);
 	XT_CHECK(get_info(dev).ops_kept,
 		 "the device has the operations that belong to what is freed");
 	ret = call_value(XGD_IOC_BIND, dev);
@@ -1516,8 +1527,7 @@ static void leaked_refs_after_held(void)
 	held = hold(map.dma + 60 * XEN_PAGE, 1);
 	do_unmap(map.id, 0);
 	release(held);
-	ret = call_value(XGD_IOC_UNBIND, dev);
-	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	unbind(dev);
 	for (i = 0; i < WAIT_SECONDS * 2; i++) {
 		after = free_refs();
 		if (after >= before)
@@ -1563,8 +1573,7 @@ static void held_at_unbind(void)
 	ref = ref_of(alloc.dma);
 	held = hold(alloc.dma, 1);
 	do_unmap(alloc.id, 0);
-	ret = call_value(XGD_IOC_UNBIND, dev);
-	XT_CHECK(!ret, "unbind: %s", strerror(-ret));
+	unbind(dev);
 	XT_CHECK(get_entry(ref).flags & XGD_GTF_ACCESS,
 		 "the reference was ended while it was in use");
 	XT_CHECK(!copy(XGD_IOC_HELD, held, 0, &byte, 1, true, false),
@@ -1907,6 +1916,7 @@ static const struct xt_test tests[] = {
 	  pci_devices_have_backends },
 	{ "a PCI device that the host bridge does not name is left alone",
 	  pci_device_without_entry },
+	{ "a device of another IOMMU is left alone", device_of_another_iommu },
 	{ "scatter lists carry data", lists_carry_data },
 	{ "long scatter lists carry data", long_lists_carry_data },
 	{ "coherent memory and pages are shared with the backend",

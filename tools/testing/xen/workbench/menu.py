@@ -13,7 +13,7 @@ CONFIGS = HERE / "configs"
 # The kernel's options for pages of each size. A configuration that began with
 # small ones keeps small pageblocks, others have them as large as can be.
 PAGES = {"4K": {"ARM64_4K_PAGES": "y"},
-         "16K": {"ARM64_16K_PAGES": "y"},
+         "16K": {"ARM64_16K_PAGES": "y", "PAGE_BLOCK_MAX_ORDER": "11"},
          "64K": {"ARM64_64K_PAGES": "y", "PAGE_BLOCK_MAX_ORDER": "13"}}
 
 

@@ -179,11 +179,14 @@ grant_dma_nodes()
 {
 	echo "gdt: gdt-iommu {"
 	echo "compatible = \"xen,grant-dma\"; #iommu-cells = <1>; };"
+	echo "gdt_unlike: gdt-iommu-unlike { #iommu-cells = <1>; };"
 	echo "gdt_cells: gdt-iommu-cells {"
 	echo "compatible = \"xen,grant-dma\"; #iommu-cells = <2>; };"
 	grant_dma_node gdt-plain "&gdt 0"
 	grant_dma_node gdt-isolate "&gdt 0"
 	grant_dma_node gdt-other "&gdt 1"
+	# Behind another IOMMU, to which the second cell is only a number.
+	grant_dma_node gdt-unlike "&gdt_unlike &gdt"
 	# Not one of these names a domain: all have to be refused.
 	grant_dma_node gdt-high "&gdt 0x10000"
 	grant_dma_node gdt-reserved "&gdt 0x7ff0"

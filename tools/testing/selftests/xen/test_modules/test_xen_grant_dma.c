@@ -1029,7 +1029,7 @@ static long ioctl_info(void __user *arg)
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-static long ioctl_bind(u32 index, bool bind, bool is_left)
+static long ioctl_bind(u32 index)
 {
 	struct xgd_dev *dev;
 	int ret;
@@ -1038,13 +1038,24 @@ static long ioctl_bind(u32 index, bool bind, bool is_left)
 	if (!dev)
 		return -ENODEV;
 	guard(rwsem_write)(&dev->lock);
-	if (bind == !!dev->parent->driver ||
-	    (!is_left && atomic_read(&dev->in_use)))
+	if (dev->parent->driver)
 		return -EBUSY;
-	if (bind) {
-		ret = device_attach(dev->parent);
-		return ret < 0 ? ret : ret ? 0 : -ENODEV;
-	}
+	ret = device_attach(dev->parent);
+
+	return ret < 0 ? ret : ret ? 0 : -ENODEV;
+}
+
+static long ioctl_unbind(u32 index, bool even_in_use)
+{
+	struct xgd_dev *dev;
+
+	dev = get_dev(index);
+	if (!dev)
+		return -ENODEV;
+	guard(rwsem_write)(&dev->lock);
+	if (!dev->parent->driver ||
+	    (!even_in_use && atomic_read(&dev->in_use)))
+		return -EBUSY;
 	device_release_driver(dev->parent);
 
 	return 0;
@@ -2186,11 +2197,11 @@ static long xgd_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	case XGD_IOC_INFO:
 		return ioctl_info(argp);
 	case XGD_IOC_BIND:
-		return ioctl_bind(arg, true, false);
+		return ioctl_bind(arg);
 	case XGD_IOC_UNBIND:
-		return ioctl_bind(arg, false, false);
+		return ioctl_unbind(arg, false);
 	case XGD_IOC_ABANDON:
-		return ioctl_bind(arg, false, true);
+		return ioctl_unbind(arg, true);
 	case XGD_IOC_ATTACH:
 		return ioctl_attach(argp);
 	case XGD_IOC_DETACH:
