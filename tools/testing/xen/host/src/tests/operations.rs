@@ -878,6 +878,21 @@ fn what_a_device_leaves_mapped_can_be_unmapped() {
 }
 
 #[test]
+fn the_largest_buffer_can_be_mapped() {
+    let world = World::new(200, &[false]);
+    let device = &world.devices[0].0;
+    let largest = device.max_size();
+    let page = NonNull::new(memory::page(1)).unwrap();
+    // SAFETY: They are only asked whether they are not too many frames.
+    let new = |size| unsafe { Buffer::new(page, FRAME - 1, size, device.longest()) };
+
+    assert!(largest > FRAME);
+    assert!(new(largest).is_ok());
+    assert!(new(largest + 2).is_err());
+    world.end();
+}
+
+#[test]
 fn what_there_is_no_memory_to_note_is_not_had_back() {
     let mut world = World::new(200, &[false]);
 

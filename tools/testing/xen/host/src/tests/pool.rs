@@ -6,6 +6,7 @@ use super::{all_sequences, check, number, Draws};
 use crate::unpopulated::{chunk::PassedPage, pool, BALLOONED, GROWTH, POOL};
 use kernel::{
     bindings::{self, balloon, memory},
+    error::code::{ENOMEM, EOPNOTSUPP},
     host,
     io::{resource::Resource, PhysAddr},
     mm::pagemap::{GRANULE, PINNED},
@@ -711,6 +712,44 @@ fn pageblocks_with_ram_are_passed_over() {
     assert_eq!(world.model.out.len(), 3 * BLOCK);
     world.apply(&Op::Alloc(1));
     assert_eq!(world.model.out.len(), 3 * BLOCK);
+    world.end();
+}
+
+#[test]
+fn what_lies_beyond_a_chunk_is_refused() {
+    let mut world = small(1);
+
+    world.apply(&Op::Alloc(STEP - 1));
+    assert_eq!(world.model.out.len(), STEP);
+    world.apply(&Op::RefusedRun(STEP - 2, 5));
+    assert_eq!((world.model.out.len(), world.model.refused), (STEP - 2, 3));
+    world.apply(&Op::Statistics);
+    world.end();
+}
+
+#[test]
+fn what_cannot_be_had_says_why() {
+    let run = |nr| pool::Run {
+        nr,
+        align: 1,
+        max_pfn: usize::MAX >> 13,
+    };
+    let world = small(1);
+
+    assert!(matches!(pool::alloc_run(run(STEP + 1)), Err(ENOMEM)));
+    world.end();
+
+    let world = small(2);
+
+    host::fail_nth(Some(0));
+    assert!(matches!(pool::alloc_run(run(STEP + 1)), Err(ENOMEM)));
+    host::fail_nth(None);
+    world.end();
+
+    // There are no regions at all.
+    let world = small(0);
+
+    assert!(matches!(pool::alloc_run(run(1)), Err(EOPNOTSUPP)));
     world.end();
 }
 
