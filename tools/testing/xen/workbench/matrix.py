@@ -121,7 +121,7 @@ def rows(bench):
         name = f"rust-{size.lower()}"
         kernel = Kernel(bench, name, [BASE], {**PAGES[size], **switches})
         yield Row(kernel, testing(name, kernel, *extra, limit=times * limit),
-                  kunit(name, kernel))
+                  kunit(name, kernel, extra=extra))
     c_64k = Kernel(bench, "c-64k", [BASE], PAGES["64K"], bench.kernel_64k())
     # C has no use for the regions of the layout that the tests of DMA are for.
     yield Row(c_64k, testing("c-64k", c_64k, layout="several"),
