@@ -117,7 +117,12 @@ struct Unmapped<'a> {
 
 impl<'a> Unmapped<'a> {
     /// Lists the pages, clears them and unmaps them.
-    fn new(
+    ///
+    /// # Safety
+    ///
+    /// `pages` and `frames` must have an element for each page of `memory`, which nothing else may
+    /// use.
+    unsafe fn new(
         memory: Memory,
         pages: &'a mut [MaybeUninit<*mut bindings::page>],
         frames: &'a mut [MaybeUninit<bindings::xen_pfn_t>],
@@ -129,12 +134,13 @@ impl<'a> Unmapped<'a> {
         let first = (memory.bus >> PAGE_SHIFT) as usize;
 
         for (i, (slot, frame)) in pages.iter_mut().zip(frames.iter_mut()).enumerate() {
-            // SAFETY: The memory that has been allocated consists of pages in a row.
+            // SAFETY: The memory that has been allocated consists of pages in a row, as many as are
+            // listed, as required from the caller.
             let page = unsafe { page::pfn_to_page(first.wrapping_add(i)) };
 
             slot.write(page.as_ptr());
 
-            // SAFETY: `page` is one of the pages of `memory`.
+            // SAFETY: `page` is one of the pages of `memory`, as above.
             frame.write(unsafe { Gfn::from_page(page) }.as_raw());
 
             // Xen may give the memory to other domains.
@@ -143,10 +149,11 @@ impl<'a> Unmapped<'a> {
             unsafe { bindings::xenmem_reservation_scrub_page(page.as_ptr()) };
         }
 
-        // SAFETY: All elements have just been initialized.
+        // SAFETY: All elements have just been initialized, as there are as many of `frames`, as
+        // required from the caller.
         let pages = unsafe { assume_init(pages) };
 
-        // SAFETY: All elements have just been initialized.
+        // SAFETY: As above.
         let frames = unsafe { assume_init(frames) };
 
         // SAFETY: `pages` has that many elements, which are pages that nothing uses.
@@ -313,7 +320,10 @@ impl<'a> Buffer<'a> {
     ) -> Result<Self> {
         // SAFETY: By the safety requirements.
         let memory = unsafe { Memory::new(dev, nr, coherent) }?;
-        let ballooned = Ballooned::new(Unmapped::new(memory, pages, frames))?;
+        // SAFETY: `pages` and `frames` have `nr` elements, by the safety requirements, and nothing
+        // uses what has just been allocated.
+        let unmapped = unsafe { Unmapped::new(memory, pages, frames) };
+        let ballooned = Ballooned::new(unmapped)?;
 
         // INVARIANT: `Ballooned::new` has been successful, so there is nothing behind any page.
         let mut this = Self {

@@ -176,8 +176,8 @@ pub(crate) struct Device {
     /// most buffers.
     plain: AtomicFlag,
     counters: Arc<Counters>,
-    /// Buffers that are mapped. While there are any this object is not freed, so this is the last
-    /// that is changed when one is unmapped.
+    /// Buffers that are mapped. If there are any when the driver goes this object is not freed, so
+    /// this is the last that is changed when one is unmapped.
     maps: Atomic<i64>,
     /// The same of memory that is allocated.
     allocations: Atomic<i64>,
@@ -273,13 +273,19 @@ impl Device {
         self.broken.store(true, Relaxed);
         drop(self.cache.drain());
 
-        // Whoever has unmapped the last one is done with this object then.
+        // Whoever has unmapped the last one has been done with this object then.
         let is_used = self.maps.load(Acquire) != 0 || self.allocations.load(Acquire) != 0;
 
         if is_used {
             pr_warn!("buffers of a device are still mapped\n");
         }
         is_used
+    }
+
+    /// Maps buffers again after [`Self::retire`], for another driver.
+    pub(crate) fn revive(&self) {
+        self.broken.store(false, Relaxed);
+        self.plain.store(!self.isolated, Relaxed);
     }
 
     /// Gets references where there are no others than those in the cache.

@@ -9,6 +9,7 @@
 #include <linux/debugfs.h>
 #include <linux/device.h>
 #include <linux/init.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
@@ -195,7 +196,10 @@ static const struct dma_map_ops refusing_ops = {
  * @previous: the operations that it had before
  * @previous_skip_sync: whether it did without synchronization before
  * @backend: the domain that has access
+ * @isolated: whether that is to the bytes of buffers only
  * @debugfs: its statistics
+ * @kept: where this is kept if buffers are still mapped when the driver goes
+ * @list: in the list of those that are kept
  */
 struct registration {
 	struct device *dev;
@@ -203,8 +207,15 @@ struct registration {
 	const struct dma_map_ops *previous;
 	bool previous_skip_sync;
 	u32 backend;
+	bool isolated;
 	struct dentry *debugfs;
+	struct registration *kept;
+	struct list_head list;
 };
+
+/* Those of devices that have no driver, but buffers that are still mapped. */
+static LIST_HEAD(all_kept);
+static DEFINE_MUTEX(kept_lock);
 
 static struct dentry *debugfs_root;
 
@@ -243,6 +254,45 @@ static void create_statistics(struct registration *reg)
 	reg->debugfs = dir;
 }
 
+static void keep(struct registration *reg)
+{
+	struct registration *kept = reg->kept;
+
+	*kept = *reg;
+	get_device(kept->dev);
+	guard(mutex)(&kept_lock);
+	list_add(&kept->list, &all_kept);
+}
+
+static struct registration *find_kept(struct device *dev)
+{
+	struct registration *kept;
+
+	guard(mutex)(&kept_lock);
+	list_for_each_entry(kept, &all_kept, list) {
+		if (kept->dev == dev)
+			return kept;
+	}
+
+	return NULL;
+}
+
+static void unkeep(struct registration *kept)
+{
+	scoped_guard(mutex, &kept_lock)
+		list_del(&kept->list);
+	put_device(kept->dev);
+}
+
+static void uninstall(struct registration *reg)
+{
+	reg->dev->dma_ops = reg->previous;
+	dev_assign_dma_skip_sync(reg->dev, reg->previous_skip_sync);
+	if (reg->ops)
+		xen_grant_dma_destroy(reg->ops);
+	kfree(reg->kept);
+}
+
 /* The operations of a device go with its driver, by way of devres. */
 static void release(struct device *dev, void *res)
 {
@@ -251,11 +301,9 @@ static void release(struct device *dev, void *res)
 	debugfs_remove_recursive(reg->debugfs);
 	/* What the driver has left mapped is unmapped by these operations. */
 	if (reg->ops && xen_grant_dma_retire(reg->ops))
-		return;
-	dev->dma_ops = reg->previous;
-	dev_assign_dma_skip_sync(dev, reg->previous_skip_sync);
-	if (reg->ops)
-		xen_grant_dma_destroy(reg->ops);
+		keep(reg);
+	else
+		uninstall(reg);
 }
 
 /* A device has one registration with a backend, and on top of it a refusal. */
@@ -285,6 +333,47 @@ static void install(struct registration *reg, const struct dma_map_ops *ops)
 }
 
 /*
+ * Have a device use again what its last driver has left buffers mapped with, so
+ * that they are unmapped as they were mapped, whatever the bus has given it
+ * since. Where that cannot be, these operations refuse all that is new.
+ *
+ * Returns false if there is no need to, as nothing is mapped any more.
+ */
+static bool set_up_again(struct registration *kept, u32 backend, bool isolated)
+{
+	struct device *dev = kept->dev;
+	struct registration *reg;
+
+	devres_release(dev, release, is_refusal, NULL);
+	if (dev->dma_ops != kept->ops)
+		install(kept, kept->ops);
+
+	if (kept->backend != backend || kept->isolated != isolated) {
+		if (xen_grant_dma_retire(kept->ops)) {
+			dev_err(dev, "Buffers are mapped for another backend, refusing DMA\n");
+			return true;
+		}
+		unkeep(kept);
+		uninstall(kept);
+		return false;
+	}
+
+	reg = devres_alloc(release, sizeof(*reg), GFP_KERNEL);
+	if (!reg) {
+		dev_err(dev, "No memory to set up Xen grant DMA ops again, refusing DMA\n");
+		return true;
+	}
+
+	unkeep(kept);
+	*reg = *kept;
+	xen_grant_dma_revive(reg->ops);
+	create_statistics(reg);
+	devres_add(dev, reg);
+
+	return true;
+}
+
+/*
  * Have a device use grants of @backend, or refuse all DMA.
  *
  * This runs each time that a virtio driver is bound or resumed. The device is
@@ -293,7 +382,9 @@ static void install(struct registration *reg, const struct dma_map_ops *ops)
 static int set_up(struct device *dev, u32 backend)
 {
 	struct registration *reg = devres_find(dev, release, has_backend, NULL);
+	bool isolated = is_isolated(dev);
 	const struct dma_map_ops *ops;
+	struct registration *kept;
 
 	if (reg && reg->backend != backend)
 		return -EBUSY;
@@ -312,21 +403,30 @@ static int set_up(struct device *dev, u32 backend)
 	if (!dev->driver)
 		return -ENXIO;
 
-	ops = xen_grant_dma_create(backend, is_isolated(dev));
+	kept = find_kept(dev);
+	if (kept && set_up_again(kept, backend, isolated))
+		return 0;
+
+	ops = xen_grant_dma_create(backend, isolated);
 	if (IS_ERR(ops))
 		return PTR_ERR(ops);
 
 	devres_release(dev, release, is_refusal, NULL);
 
 	reg = devres_alloc(release, sizeof(*reg), GFP_KERNEL);
-	if (!reg) {
+	kept = kzalloc_obj(*kept);
+	if (!reg || !kept) {
 		xen_grant_dma_destroy(ops);
+		devres_free(reg);
+		kfree(kept);
 		return -ENOMEM;
 	}
 
 	reg->dev = dev;
 	reg->ops = ops;
 	reg->backend = backend;
+	reg->isolated = isolated;
+	reg->kept = kept;
 	create_statistics(reg);
 	install(reg, ops);
 	devres_add(dev, reg);

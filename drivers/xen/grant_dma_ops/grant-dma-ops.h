@@ -37,12 +37,14 @@ struct xen_grant_dma_statistics {
 
 /*
  * In Rust, see xen_grant_dma.rs. xen_grant_dma_start() comes first. It, create,
- * retire, destroy and retry may sleep. What has been created is retired, and
- * destroyed if nothing is left mapped then.
+ * retire, destroy and retry may sleep. What has been created and installed is
+ * retired, and then destroyed if nothing is left mapped, or kept, and revived
+ * when the device is set up again.
  */
 void xen_grant_dma_start(void);
 const struct dma_map_ops *xen_grant_dma_create(u32 backend, bool isolate);
 bool xen_grant_dma_retire(const struct dma_map_ops *ops);
+void xen_grant_dma_revive(const struct dma_map_ops *ops);
 void xen_grant_dma_destroy(const struct dma_map_ops *ops);
 void xen_grant_dma_get_statistics(const struct dma_map_ops *ops,
 				  struct xen_grant_dma_statistics *stats);

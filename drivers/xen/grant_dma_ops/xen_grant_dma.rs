@@ -209,12 +209,24 @@ unsafe extern "C" fn xen_grant_dma_retire(ops: *const bindings::dma_map_ops) -> 
     unsafe { device_of(ops) }.retire()
 }
 
+/// Has operations that were retired map buffers again.
+///
+/// # Safety
+///
+/// `ops` must be what [`xen_grant_dma_create`] has returned.
+#[export]
+unsafe extern "C" fn xen_grant_dma_revive(ops: *const bindings::dma_map_ops) {
+    // SAFETY: As required from the caller.
+    unsafe { device_of(ops) }.revive()
+}
+
 /// Frees operations.
 ///
 /// # Safety
 ///
-/// `ops` must be what [`xen_grant_dma_create`] has returned. [`xen_grant_dma_retire`] has returned
-/// that there is nothing to be unmapped, and nothing else uses them any more.
+/// `ops` must be what [`xen_grant_dma_create`] has returned. Nothing has been mapped by them, or
+/// [`xen_grant_dma_retire`] has returned that there is nothing to be unmapped. Nothing else uses
+/// them any more.
 #[export]
 unsafe extern "C" fn xen_grant_dma_destroy(ops: *const bindings::dma_map_ops) {
     // SAFETY: The operations are part of a device, as required from the caller.
@@ -681,7 +693,8 @@ mod tests {
 
         // SAFETY: As above.
         unsafe { (*dev).dma_ops = core::ptr::null() };
-        // SAFETY: They were handed over by `into_raw`, and the device has others now.
+        // SAFETY: They were handed over by `into_raw`, and the device has others now. What was
+        // mapped has been unmapped, by the statistics.
         unsafe { xen_grant_dma_destroy(&raw const (*Arc::into_raw(device)).ops) };
         result
     }

@@ -1759,6 +1759,50 @@ static void check_stat(uint32_t dev, const char *name, long value)
 		 stat_of(dev, name), value);
 }
 
+/* The next driver may have been bound before that, and map buffers as well. */
+static void unmapped_by_the_next_driver(void)
+{
+	static const char * const names[] = { "gdt-plain", "gdt-isolate" };
+	struct xgd_buffer left, buffer;
+	struct xgd_map first, second;
+	uint32_t dev;
+	size_t i;
+
+	xt_write_file(XT_ISOLATE, "gdt-isolate");
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		dev = get_device(names[i]);
+		rebind(dev);
+		left = get_buffer(XGD_PAGES, XEN_PAGE);
+		buffer = get_buffer(XGD_PAGES, XEN_PAGE);
+		first = do_map(dev, left.id, 8, 16, XGD_FROM_DEVICE, 0);
+		xt_expect_splat("still mapped");
+		XT_CHECK(!call_value(XGD_IOC_ABANDON, dev), "unbind %s",
+			 names[i]);
+		bind_again(dev);
+		second = do_map(dev, buffer.id, 8, 16, XGD_FROM_DEVICE, 0);
+
+		fill(expected, 16, 9);
+		XT_CHECK(!backend_write(first.dma, expected, 16), "write");
+		do_unmap(first.id, 0);
+		driver_read(left.id, 8, found, 16);
+		XT_CHECK(!memcmp(expected, found, 16), "%s: not what was written",
+			 names[i]);
+		check_ended(first.dma, 16);
+
+		/* The next driver leaves something as well. */
+		xt_expect_splat("still mapped");
+		XT_CHECK(!call_value(XGD_IOC_ABANDON, dev), "unbind %s",
+			 names[i]);
+		XT_CHECK(get_entry(ref_of(second.dma)).flags & XGD_GTF_ACCESS,
+			 "the reference was ended while it was in use");
+		do_unmap(second.id, 0);
+		check_ended(second.dma, 16);
+		bind_again(dev);
+		exchange(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+		check_stat(dev, "maps", 0);
+	}
+}
+
 static void statistics_tell_what_is_so(void)
 {
 	uint32_t dev = get_fresh_attached(), other = get_device("gdt-other");
@@ -1954,6 +1998,9 @@ static const struct xt_test tests[] = {
 	{ "what a driver leaves mapped can be unmapped when it is gone",
 	  unmapped_without_driver, NULL, XT_C_UNSAFE,
 	  "it is taken for a plain address then" },
+	{ "what a driver leaves mapped can be unmapped when there is another",
+	  unmapped_by_the_next_driver, NULL, XT_C_UNSAFE,
+	  "it is looked for among what the other one has mapped" },
 	{ "what is held when the device goes is ended later",
 	  held_at_unbind, NULL, FAILS, "it is never tried again" },
 	{ "pages that were held are free when they are let go of",

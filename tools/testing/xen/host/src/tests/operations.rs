@@ -878,6 +878,37 @@ fn what_a_device_leaves_mapped_can_be_unmapped() {
 }
 
 #[test]
+fn what_a_device_leaves_mapped_is_unmapped_by_the_next_driver() {
+    let world = World::new(200, &[true]);
+    let device = &world.devices[0].0;
+    let transfer = Transfer {
+        from_device: true,
+        sync: true,
+    };
+    let map = |page| {
+        let page = NonNull::new(memory::page(page)).unwrap();
+        // SAFETY: It is memory of a driver.
+        let buffer = unsafe { Buffer::new(page, 9, 9, device.longest()) }.unwrap();
+
+        (device.map(owner(), buffer, transfer), buffer)
+    };
+    let (left, left_buffer) = map(1);
+
+    assert!(device.retire());
+    assert!(matches!(map(2).0, Err(EIO)));
+    device.revive();
+
+    let (granted, buffer) = map(2);
+
+    device.unmap(owner(), left.unwrap(), left_buffer.span(), transfer);
+    assert!(device.retire());
+    assert_eq!(grants::nr_allocated(), 1);
+    device.unmap(owner(), granted.unwrap(), buffer.span(), transfer);
+    assert!(!device.retire());
+    assert_eq!(grants::nr_allocated(), 0);
+}
+
+#[test]
 fn the_largest_buffer_can_be_mapped() {
     let world = World::new(200, &[false]);
     let device = &world.devices[0].0;
