@@ -274,12 +274,7 @@ impl Device {
         drop(self.cache.drain());
 
         // Whoever has unmapped the last one has been done with this object then.
-        let is_used = self.maps.load(Acquire) != 0 || self.allocations.load(Acquire) != 0;
-
-        if is_used {
-            pr_warn!("buffers of a device are still mapped\n");
-        }
-        is_used
+        self.maps.load(Acquire) != 0 || self.allocations.load(Acquire) != 0
     }
 
     /// Maps buffers again after [`Self::retire`], for another driver.

@@ -258,6 +258,7 @@ static void keep(struct registration *reg)
 {
 	struct registration *kept = reg->kept;
 
+	dev_warn(reg->dev, "Buffers are still mapped\n");
 	*kept = *reg;
 	get_device(kept->dev);
 	guard(mutex)(&kept_lock);
@@ -350,7 +351,7 @@ static bool set_up_again(struct registration *kept, u32 backend, bool isolated)
 
 	if (kept->backend != backend || kept->isolated != isolated) {
 		if (xen_grant_dma_retire(kept->ops)) {
-			dev_err(dev, "Buffers are mapped for another backend, refusing DMA\n");
+			dev_err(dev, "Buffers are mapped otherwise than from now on, refusing DMA\n");
 			return true;
 		}
 		unkeep(kept);

@@ -1803,6 +1803,28 @@ static void unmapped_by_the_next_driver(void)
 	}
 }
 
+/* Then the next one cannot have the same, and has none before that is unmapped. */
+static void unmapped_before_it_is_isolated(void)
+{
+	uint32_t dev = get_device("gdt-plain");
+	struct xgd_buffer buffer = get_buffer(XGD_PAGES, sizeof(expected));
+	struct xgd_map map;
+
+	map = do_map(dev, buffer.id, 0, XEN_PAGE, XGD_BIDIRECTIONAL, 0);
+	xt_expect_splat("still mapped");
+	XT_CHECK(!call_value(XGD_IOC_ABANDON, dev), "unbind");
+	xt_write_file(XT_ISOLATE, get_info(dev).name);
+	bind_again(dev);
+	check_refused(dev);
+	do_unmap(map.id, 0);
+	check_ended(map.dma, XEN_PAGE);
+
+	rebind(dev);
+	check_isolated(dev, buffer.id, 100, 200, XGD_BIDIRECTIONAL);
+	xt_write_file(XT_ISOLATE, "gdt-isolate");
+	rebind(dev);
+}
+
 static void statistics_tell_what_is_so(void)
 {
 	uint32_t dev = get_fresh_attached(), other = get_device("gdt-other");
@@ -2001,6 +2023,9 @@ static const struct xt_test tests[] = {
 	{ "what a driver leaves mapped can be unmapped when there is another",
 	  unmapped_by_the_next_driver, NULL, XT_C_UNSAFE,
 	  "it is looked for among what the other one has mapped" },
+	{ "what a driver leaves mapped is not left to one that is isolated",
+	  unmapped_before_it_is_isolated, NULL, XT_C_UNSAFE,
+	  "it isolates no device" },
 	{ "what is held when the device goes is ended later",
 	  held_at_unbind, NULL, FAILS, "it is never tried again" },
 	{ "pages that were held are free when they are let go of",

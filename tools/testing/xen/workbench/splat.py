@@ -26,7 +26,7 @@ SPLAT = re.compile(PREFIX + r"""(?:
     | page\sdumped\sbecause | Bad\spage\s | pagealloc:\s
     | sysfs:\scannot\screate | \S+:\spage\sallocation\sfailure
     | xen:grant_table:\sleaking
-    | \S+:\sbuffers\sof\sa\sdevice\sare\sstill\smapped
+    | \S+\s\S+:\sBuffers\sare\sstill\smapped
     | Badness | scheduling\swhile\satomic
     | Assertion\s'.*'\sfailed | Xen\sBUG\sat | Panic\son\sCPU
     | Hypervisor\sTrap | Data\sAbort\sTrap
