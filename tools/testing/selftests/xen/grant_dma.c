@@ -153,7 +153,7 @@ static uint32_t get_fresh_attached(void)
 	return index;
 }
 
-static void unbind(uint32_t index)
+static void release_driver(uint32_t index)
 {
 	int ret = call_value(XGD_IOC_UNBIND, index);
 
@@ -171,7 +171,7 @@ static void bind_again(uint32_t index)
 
 static void rebind(uint32_t index)
 {
-	unbind(index);
+	release_driver(index);
 	bind_again(index);
 }
 
@@ -1001,7 +1001,7 @@ static void parent_without_driver_is_refused(void)
 	uint32_t dev = get_fresh();
 	int ret;
 
-	unbind(dev);
+	release_driver(dev);
 	ret = attach(dev, XGD_VIRTIO_ID, XGD_UNBOUND, NULL);
 	XT_CHECK(!ret || ret == -ENODEV, "attach: %s", strerror(-ret));
 	if (!ret) {
@@ -1272,7 +1272,7 @@ static void stale_data(void)
 
 	check_mapping(dev, &buffer);
 
-	unbind(dev);
+	release_driver(dev);
 	for (i = 0; i < ARRAY_SIZE(spray); i++)
 		spray[i] = 1;
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -1319,7 +1319,7 @@ static void stale_ops(void)
 	int ret;
 
 	XT_CHECK(!get_info(dev).ops_kept, "it has no operations of its own");
-	unbind(dev);
+	release_driver(dev);
 	XT_CHECK(get_info(dev).ops_kept,
 		 "the device has the operations that belong to what is freed");
 	ret = call_value(XGD_IOC_BIND, dev);
@@ -1527,7 +1527,7 @@ static void leaked_refs_after_held(void)
 	held = hold(map.dma + 60 * XEN_PAGE, 1);
 	do_unmap(map.id, 0);
 	release(held);
-	unbind(dev);
+	release_driver(dev);
 	for (i = 0; i < WAIT_SECONDS * 2; i++) {
 		after = free_refs();
 		if (after >= before)
@@ -1573,7 +1573,7 @@ static void held_at_unbind(void)
 	ref = ref_of(alloc.dma);
 	held = hold(alloc.dma, 1);
 	do_unmap(alloc.id, 0);
-	unbind(dev);
+	release_driver(dev);
 	XT_CHECK(get_entry(ref).flags & XGD_GTF_ACCESS,
 		 "the reference was ended while it was in use");
 	XT_CHECK(!copy(XGD_IOC_HELD, held, 0, &byte, 1, true, false),
