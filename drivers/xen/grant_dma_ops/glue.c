@@ -213,7 +213,7 @@ struct registration {
 	struct list_head list;
 };
 
-/* Those of devices that have no driver, but buffers that are still mapped. */
+/* Those of devices whose last driver has left buffers mapped. */
 static LIST_HEAD(all_kept);
 static DEFINE_MUTEX(kept_lock);
 
